@@ -1,0 +1,88 @@
+# The commands of this project; `make` alone lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+READY := .venv/.ready
+CODE := $(wildcard schemas imaging stores streams query_api ops tests bench)
+COMPILE = $(BIN)/uv pip compile pyproject.toml --generate-hashes --no-header --no-annotate -q
+JOBS ?= 2
+TESTS ?=
+
+# An option that is set to 0 counts as not set.
+flag = $(if $(filter-out 0,$(1)),$(2))
+
+.PHONY: help up stack test check format chaos bench requirements clean packages
+
+help: ## List the commands.
+	@sed -n 's/^\([a-z.]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@echo
+	@echo "  make up ONCE=1                ends after the result table; fails below 98 % found"
+	@echo "  make up PHOTOS=DIR            takes the pictures in DIR instead of generated ones"
+	@echo "  make up REPORT=FILE           writes the figures to FILE as JSON"
+	@echo "  make stack INDEX_WORKERS=2    starts that many index workers; KEEP=1 goes on with the last data"
+	@echo "  make test TESTS=PATH          runs only these tests"
+
+up: $(READY) ## Start the embedded stack with a gallery, show that it finds copies; Ctrl-C stops it.
+	@exec $(BIN)/twinlens up $(call flag,$(ONCE),--once) $(if $(PHOTOS),--photos '$(PHOTOS)') $(if $(REPORT),--report '$(REPORT)')
+
+stack: $(READY) packages ## Start the full stack on the real servers without Docker; Ctrl-C stops it.
+	@exec $(BIN)/python -m tests.stack $(if $(INDEX_WORKERS),--index-workers $(INDEX_WORKERS)) $(call flag,$(KEEP),--keep)
+
+test: $(READY) packages ## Run all tests: first those without servers, side by side, then the others on one stack.
+ifneq ($(TESTS),)
+	@exec $(BIN)/python -m pytest $(TESTS)
+else
+	$(BIN)/python -m tests.stack install
+	$(BIN)/python -m pytest tests/unit -n $(JOBS) --cov --cov-report= --cov-fail-under=0
+	$(BIN)/python -m pytest tests --ignore=tests/unit --cov --cov-append --cov-report=term:skip-covered
+endif
+
+check: $(READY) ## Check style, format and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(CODE)
+	$(BIN)/lint-imports
+
+format: $(READY) ## Put the code into its format.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+chaos: $(READY) packages ## Kill components at random under load and compare the end state; SEED=N replays a run.
+	@exec $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+bench: $(READY) packages ## Measure throughput, freshness, queries and accuracy; ARGS='…' go to it as they are.
+	@exec $(BIN)/python -m bench $(ARGS)
+
+requirements: $(READY) ## Compile requirements.txt, and the images' subset of it, anew from pyproject.toml.
+	$(COMPILE) --group dev -o requirements.txt
+	$(COMPILE) -c requirements.txt -o ops/compose/requirements.txt
+
+clean: ## Remove the environment, caches and what the stacks left behind.
+	rm -rf .venv .stack .twinlens build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+packages:
+	@tests/stack/packages.sh
+
+.venv: $(READY) ## Make the Python environment.
+
+# The first interpreter of 3.12 or later that runs (pyenv's shims may exist and not run).
+$(READY): requirements.txt pyproject.toml
+	@python=; for candidate in python3.12 python3.13 python3.14 python3 python; do \
+	    if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then \
+	        python=$$candidate; break; \
+	    fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	    echo "error: Twinlens needs Python 3.12 or later, and none was found on PATH" >&2; exit 1; \
+	fi; \
+	if [ ! -x $(BIN)/python ]; then \
+	    $$python -m venv .venv || { echo "error: $$python can't make an environment; on Debian: apt-get install python3-venv" >&2; exit 1; }; \
+	fi
+	$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.txt
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@

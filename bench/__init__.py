@@ -1,0 +1,1 @@
+"""Measurements. Each module runs on its own: `python -m bench.accuracy FOLDER`."""

@@ -1,0 +1,158 @@
+"""Pixels to vectors. One path for the index and for queries, so that the two can't drift apart."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+
+from imaging.decoding import Pixels
+from imaging.errors import EmbeddingError, ModelError
+from imaging.model_spec import ModelSpec, Normalisation, PixelSpec
+
+Vectors = NDArray[np.float32]
+"""float32 [n, dimension], each row of Euclidean length 1."""
+
+type Tensor = NDArray[Any]
+"""What a network takes: uint8 or float32, [n, height, width, 3] or [n, 3, height, width]."""
+
+_RUN_AT_ONCE = 8
+"""Larger batches are split, so that memory doesn't depend on a caller's batch size; more at once isn't
+faster either.
+"""
+
+_RUNTIME_ERRORS = (
+    runtime.Fail,
+    runtime.InvalidArgument,
+    runtime.InvalidGraph,
+    runtime.InvalidProtobuf,
+    runtime.NoModel,
+    runtime.NoSuchFile,
+    runtime.NotImplemented,
+    runtime.RuntimeException,
+)
+
+
+class Embedder(Protocol):
+    """Turns pictures into vectors whose inner product is their similarity (1: the same, around 0:
+    unrelated).
+    """
+
+    @property
+    def model_id(self) -> str:
+        """Names the vectors: those of different models can't be compared."""
+
+    @property
+    def dimension(self) -> int:
+        """The number of components of a vector."""
+
+    @property
+    def pixel_spec(self) -> PixelSpec:
+        """What `imaging.decoding.decode` has to make of a picture for this embedder."""
+
+    def embed(self, batch: Sequence[Pixels]) -> Vectors:
+        """One vector for each picture, in order. What a picture's vector is doesn't depend on its neighbours.
+
+        Raises `ValueError` for pixels of another shape than `pixel_spec`, and `EmbeddingError` if no vector
+        comes out.
+        """
+
+
+class OnnxEmbedder:
+    """A network in ONNX Runtime, on the CPU. Any number of threads may call `embed` at once."""
+
+    def __init__(self, spec: ModelSpec, threads: int = 1) -> None:
+        """Load the network; it runs each call on `threads` cores. Raises `ModelError` if file and spec
+        don't match.
+        """
+        self.spec = spec
+        self._session = _start(spec, threads)
+        _check_interface(spec, self._session)
+        probe = np.zeros((spec.pixels.height, spec.pixels.width, 3), np.uint8)
+        shape = self._run(self._feed([probe])).shape
+        if shape != (1, spec.dimension):
+            raise ModelError(f"Model {spec.id}: the network gives {shape}, the spec says (1, {spec.dimension}).")
+
+    @property
+    def model_id(self) -> str:
+        """The spec's id."""
+        return self.spec.id
+
+    @property
+    def dimension(self) -> int:
+        """The spec's dimension, which the network was checked to have."""
+        return self.spec.dimension
+
+    @property
+    def pixel_spec(self) -> PixelSpec:
+        """The spec's pixels."""
+        return self.spec.pixels
+
+    def embed(self, batch: Sequence[Pixels]) -> Vectors:
+        """See `Embedder.embed`."""
+        expected = (self.spec.pixels.height, self.spec.pixels.width, 3)
+        for pixels in batch:
+            if pixels.shape != expected or pixels.dtype != np.uint8:
+                raise ValueError(f"expected uint8 pixels of shape {expected}, got {pixels.dtype} {pixels.shape}")
+        parts = [
+            unit_rows(self._run(self._feed(batch[start : start + _RUN_AT_ONCE])))
+            for start in range(0, len(batch), _RUN_AT_ONCE)
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, self.dimension), np.float32)
+
+    def _feed(self, batch: Sequence[Pixels]) -> Tensor:
+        values: Tensor = np.stack(batch)
+        if self.spec.input.dtype == "float32":
+            values = _normalised(values.astype(np.float32), self.spec.input.normalisation)
+        if self.spec.input.layout == "NHWC":
+            return values
+        return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+
+    def _run(self, values: Tensor) -> NDArray[np.float32]:
+        try:
+            (output,) = self._session.run([self.spec.output], {self.spec.input.name: values})
+        except _RUNTIME_ERRORS as error:
+            raise ModelError(f"Model {self.spec.id} can't take this input: {error}") from error
+        return np.asarray(output, dtype=np.float32)
+
+
+def _normalised(values: NDArray[np.float32], normal: Normalisation | None) -> NDArray[np.float32]:
+    if normal is None:
+        return values
+    mean, std = np.asarray(normal.mean, np.float32), np.asarray(normal.std, np.float32)
+    return (values / np.float32(255) - mean) / std
+
+
+def unit_rows(vectors: NDArray[np.float32]) -> Vectors:
+    """The rows, each scaled to length 1; raises `EmbeddingError` if one has no direction (NaN, infinite,
+    zero).
+    """
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    if not np.isfinite(lengths).all() or (lengths < np.finfo(np.float32).tiny).any():
+        raise EmbeddingError("The model gave a vector that is not finite or has no length.")
+    return (vectors / lengths).astype(np.float32)
+
+
+def _start(spec: ModelSpec, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Idle threads sleep, for decoding needs the cores as well.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(spec.onnx_path()), options, providers=["CPUExecutionProvider"])
+    except _RUNTIME_ERRORS as error:
+        raise ModelError(f"Model {spec.id}: {spec.onnx_path()} can't be loaded: {error}") from error
+
+
+def _check_interface(spec: ModelSpec, session: onnxruntime.InferenceSession) -> None:
+    inputs = {value.name: value.type for value in session.get_inputs()}
+    outputs = [value.name for value in session.get_outputs()]
+    wanted = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}[spec.input.dtype]
+    if inputs != {spec.input.name: wanted}:
+        raise ModelError(f"Model {spec.id}: the inputs are {inputs}, the spec says {spec.input.name}: {wanted}.")
+    if spec.output not in outputs:
+        raise ModelError(f"Model {spec.id}: the outputs are {outputs}, the spec says {spec.output}.")

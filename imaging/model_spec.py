@@ -1,0 +1,146 @@
+"""What a model is: a YAML file that says where its network lies and how pictures go in.
+
+The specs that come with Twinlens lie in `imaging/specs`; a path to another file serves as well.
+"""
+
+import importlib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from imaging.errors import ModelError
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+Channels = tuple[float, float, float]
+
+
+class PixelSpec(BaseModel):
+    """The picture a model wants: RGB, this many pixels, made so from a picture of any shape.
+
+    `squash` scales both sides to fit, whatever the proportions; `crop` scales the shorter side and cuts the
+    middle out.
+    """
+
+    model_config = _FROZEN
+
+    width: int = Field(ge=16, le=2048)
+    height: int = Field(ge=16, le=2048)
+    resize: Literal["squash", "crop"] = "squash"
+
+
+class Normalisation(BaseModel):
+    """Channel values are divided by 255, then `(value - mean) / std`, in the order R, G, B."""
+
+    model_config = _FROZEN
+
+    mean: Channels
+    std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+
+
+class InputSpec(BaseModel):
+    """The network's one input."""
+
+    model_config = _FROZEN
+
+    name: str
+    layout: Literal["NHWC", "NCHW"]
+    dtype: Literal["uint8", "float32"]
+    normalisation: Normalisation | None = None
+
+    @model_validator(mode="after")
+    def _bytes_are_not_normalised(self) -> Self:
+        if self.dtype == "uint8" and self.normalisation is not None:
+            raise ValueError("an input of type uint8 takes no normalisation")
+        return self
+
+
+class OnnxFile(BaseModel):
+    """Where the network lies: an attribute of an installed package that is a path (`module:NAME`), or a file.
+
+    A relative `path` is taken from the folder that the spec lies in.
+    """
+
+    model_config = _FROZEN
+
+    package: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
+    path: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.package is None) == (self.path is None):
+            raise ValueError("say either package or path")
+        return self
+
+
+class ModelSpec(BaseModel):
+    """One model. `id` names the collection of its vectors; `copy_threshold` is a score (0 to 100, see
+    docs/models.md).
+    """
+
+    model_config = _FROZEN
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
+    onnx: OnnxFile
+    pixels: PixelSpec
+    input: InputSpec
+    output: str
+    dimension: int = Field(ge=1, le=4096)
+    copy_threshold: float = Field(ge=0, le=100)
+    source: str
+    licence: str
+
+    def onnx_path(self) -> Path:
+        """The network's file; raises `ModelError` where the package or the file isn't there."""
+        path = self.onnx.path if self.onnx.path is not None else _path_in_package(str(self.onnx.package))
+        if not path.is_file():
+            raise ModelError(f"Model {self.id}: there is no file {path}.")
+        return path
+
+
+def _path_in_package(reference: str) -> Path:
+    module_name, _, attribute = reference.partition(":")
+    try:
+        return Path(getattr(importlib.import_module(module_name), attribute))
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ModelError(f"The model file {reference} can't be found: {error}.") from error
+
+
+def built_in_specs() -> list[str]:
+    """The ids of the models that come with Twinlens."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in _specs().iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_spec(model: str | Path) -> ModelSpec:
+    """The spec with this id, or in this file (anything that ends in .yaml or .yml, or has a slash).
+
+    Raises `ModelError` if there is none or it is wrong, naming the field.
+    """
+    name = str(model)
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        return _read(Path(name))
+    if name not in built_in_specs():
+        raise ModelError(f"There is no model {name}; there are {', '.join(built_in_specs())}, or name a .yaml file.")
+    with resources.as_file(_specs() / f"{name}.yaml") as path:
+        return _read(path)
+
+
+def _specs() -> Any:
+    return resources.files("imaging") / "specs"
+
+
+def _read(path: Path) -> ModelSpec:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(content, Mapping):
+            raise ModelError(f"The model spec {path} is no mapping.")
+        spec = ModelSpec.model_validate(content)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        raise ModelError(f"The model spec {path} can't be used: {error}") from error
+    if spec.onnx.path is None or spec.onnx.path.is_absolute():
+        return spec
+    return spec.model_copy(update={"onnx": OnnxFile(path=path.parent / spec.onnx.path)})

@@ -1,0 +1,95 @@
+"""What a file is, by its first bytes. Names and declared content types are never asked."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from imaging.errors import NotAnImage, UnsupportedFormat
+
+Format = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff", "avif"]
+
+_AVIF_BRANDS = (b"avif", b"avis")
+_HEIF_BRANDS = (b"mif1", b"msf1")
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs")
+
+_PICTURES: tuple[tuple[Format, tuple[bytes, ...]], ...] = (
+    ("jpeg", (b"\xff\xd8\xff",)),
+    ("png", (b"\x89PNG\r\n\x1a\n",)),
+    ("gif", (b"GIF87a", b"GIF89a")),
+    ("tiff", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    ("bmp", (b"BM",)),
+)
+
+_OTHER_PICTURES: tuple[tuple[str, bytes], ...] = (
+    ("a PDF document", b"%PDF"),
+    ("a Photoshop document", b"8BPS"),
+    ("a JPEG XL picture", b"\xff\x0a"),
+    ("a JPEG XL picture", b"\0\0\0\x0cJXL \r\n\x87\n"),
+    ("a JPEG 2000 picture", b"\0\0\0\x0cjP  \r\n\x87\n"),
+    ("a JPEG 2000 picture", b"\xff\x4f\xff\x51"),
+    ("an icon", b"\0\0\1\0"),
+    ("a PostScript document", b"%!PS"),
+)
+
+_OTHER_FILES: tuple[tuple[str, bytes], ...] = (
+    ("a ZIP archive", b"PK\3\4"),
+    ("a Windows program", b"MZ"),
+    ("a program", b"\x7fELF"),
+    ("a gzip archive", b"\x1f\x8b"),
+    ("a 7z archive", b"7z\xbc\xaf\x27\x1c"),
+    ("a RAR archive", b"Rar!"),
+)
+
+
+def format_of(data: bytes) -> Format:
+    """The format that the bytes announce.
+
+    Raises `UnsupportedFormat` for pictures and documents of other kinds and `NotAnImage` for all else, each
+    saying what the bytes look like.
+    """
+    for name, signatures in _PICTURES:
+        if data.startswith(signatures):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if data[4:8] == b"ftyp":
+        return _iso_media_format(data)
+    raise _refusal(data)
+
+
+def _iso_media_format(data: bytes) -> Format:
+    major, compatible = data[8:12], data[16:64]
+    if major in _AVIF_BRANDS or (major in _HEIF_BRANDS and any(brand in compatible for brand in _AVIF_BRANDS)):
+        return "avif"
+    if major in _HEIC_BRANDS or major in _HEIF_BRANDS:
+        raise UnsupportedFormat("The file is a HEIC picture, which is not supported.")
+    raise NotAnImage("The file is a video or another ISO media file, not a picture.")
+
+
+def _refusal(data: bytes) -> UnsupportedFormat | NotAnImage:
+    for name, signature in _OTHER_PICTURES:
+        if data.startswith(signature):
+            return UnsupportedFormat(f"The file is {name}, which is not supported.")
+    for name, signature in _OTHER_FILES:
+        if data.startswith(signature):
+            return NotAnImage(f"The file is {name}, not a picture.")
+    head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if b"<svg" in head:
+        return UnsupportedFormat("The file is an SVG drawing, which is not supported.")
+    for name, is_it in _TEXTS:
+        if is_it(head):
+            return NotAnImage(f"The file is {name}, not a picture.")
+    return NotAnImage("The file is not a picture of any known format.")
+
+
+_CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\v\f\r")
+
+
+def _looks_like_text(head: bytes) -> bool:
+    return bool(head) and _CONTROLS.isdisjoint(head)
+
+
+_TEXTS: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
+    ("an HTML page", lambda head: head.startswith((b"<!doctype html", b"<html"))),
+    ("an XML document", lambda head: head.startswith(b"<?xml")),
+    ("text", _looks_like_text),
+)

@@ -1,0 +1,1 @@
+"""What an operator runs: the ``twinlens`` command and the embedded stack."""

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Writes the secrets that the other services read, one file each, on the first start. A file that is there stays, so
+# a restart changes nothing; a variable of the file's name in capitals (from .env) is taken instead of a random value.
+set -eu
+
+folder=${SECRETS_FOLDER:-/secrets}
+# Owner and group may read: each service that needs a secret is in the group.
+umask 0137
+
+random() { # Letters and digits only, so that a secret fits into a URL as it is.
+    LC_ALL=C tr -dc 'A-Za-z0-9' </dev/urandom | head -c "$1"
+}
+
+keep() { # keep NAME VALUE: write the secret unless it is there already.
+    [ -s "$folder/$1" ] && return 0
+    printf '%s' "$2" >"$folder/.$1.partial"
+    mv "$folder/.$1.partial" "$folder/$1"
+    echo "made $1"
+}
+
+keep minio_root_user "${MINIO_ROOT_USER:-twinlens-$(random 8)}"
+keep minio_root_password "${MINIO_ROOT_PASSWORD:-$(random 40)}"
+keep mysql_root_password "${MYSQL_ROOT_PASSWORD:-$(random 40)}"
+keep mysql_password "${MYSQL_PASSWORD:-$(random 40)}"
+keep mysql_reader_password "${MYSQL_READER_PASSWORD:-$(random 40)}"
+keep milvus_root_password "${MILVUS_ROOT_PASSWORD:-$(random 40)}"

@@ -1,0 +1,104 @@
+"""`twinlens duplicates`: groups of the same or nearly the same pictures, streamed as CSV, JSON lines or a table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from enum import StrEnum
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from imaging.model_spec import load_spec
+from query_api.duplicates import Group, exact_groups, near_groups
+from schemas.settings import Settings
+from stores.catalog.engine import create_engine
+from stores.catalog.reading.sql import SqlCatalogReader
+from stores.vectors.milvus import MilvusVectors
+
+
+class Output(StrEnum):
+    """How groups are printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+CSV_HEADER = ("group", "score", "bucket", "key", "sha256", "size", "width", "height")
+
+
+async def run_duplicates(
+    settings: Settings, *, near: bool, bucket: str | None, min_score: float | None, output: Output
+) -> int:
+    """Print every group as it is found, in bounded memory; how many there are. Raises Outage."""
+    printing = _printer(output)
+    count = 0
+    async for group in _groups(settings, near=near, bucket=bucket, min_score=min_score):
+        count += 1
+        printing(count, group)
+    return count
+
+
+async def _groups(
+    settings: Settings, *, near: bool, bucket: str | None, min_score: float | None
+) -> AsyncIterator[Group]:
+    catalog = SqlCatalogReader(create_engine(settings.database))
+    vectors = MilvusVectors(settings.vectors)
+    try:
+        if near:
+            least = load_spec(settings.model.spec).copy_threshold if min_score is None else min_score
+            async for step in near_groups(catalog, vectors, bucket=bucket, min_score=least):
+                if step.group is not None:
+                    yield step.group
+        else:
+            async for exact in exact_groups(catalog, bucket=bucket):
+                if exact.group is not None:
+                    yield exact.group
+    finally:
+        await vectors.close()
+        await catalog.close()
+
+
+def _rows(group: Group) -> Iterator[dict[str, Any]]:
+    for found in group.contents:
+        for image in found.images:
+            content = found.content
+            yield {
+                "bucket": image.bucket,
+                "key": image.key,
+                "sha256": content.sha256,
+                "size": image.size,
+                "width": content.width,
+                "height": content.height,
+            }
+
+
+def _printer(output: Output) -> Callable[[int, Group], None]:
+    if output is Output.CSV:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(CSV_HEADER)
+
+        def as_csv(number: int, group: Group) -> None:
+            writer.writerows([number, round(group.score, 2), *row.values()] for row in _rows(group))
+
+        return as_csv
+    if output is Output.JSON:
+
+        def as_json(number: int, group: Group) -> None:
+            entry = {"group": number, "score": round(group.score, 2), "images": list(_rows(group))}
+            sys.stdout.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+        return as_json
+    console = Console(highlight=False)
+
+    def as_table(number: int, group: Group) -> None:
+        console.print(f"[bold]{number}[/]  {group.size} pictures, {group.score:.1f}")
+        for row in _rows(group):
+            name = escape(f"{row['bucket']}/{row['key']}")
+            console.print(f"   {name}  [dim]{row['width']} × {row['height']}, {row['size']:,} bytes[/]", soft_wrap=True)
+
+    return as_table

@@ -1,0 +1,1 @@
+"""The embedded stack: everything that `twinlens up` starts on one machine, without containers."""

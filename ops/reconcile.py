@@ -1,0 +1,102 @@
+"""`twinlens reconcile`: compare bucket, catalog and vectors, and heal what differs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from schemas.errors import ConfigurationError
+from schemas.settings import Settings
+from streams.composition import WorkerParts, worker_parts
+from streams.reconcile.drift import DriftKind, Phase, Report
+from streams.reconcile.run import Reconciliation, Scope
+
+_HEALED_BY = {
+    DriftKind.MISSING: "look at the object",
+    DriftKind.STALE: "look at the object or its content",
+    DriftKind.ORPHAN_ROW: "look at the object",
+    DriftKind.ORPHAN_CONTENT: "look at the content",
+    DriftKind.ORPHAN_VECTOR: "delete the vector after a second look",
+    DriftKind.MISSING_VECTOR: "look at the content with verify",
+    DriftKind.PENDING_TOO_LONG: "look at the content with verify",
+}
+
+
+async def run_reconcile(
+    settings: Settings, *, bucket: str | None, prefix: str, dry_run: bool, force: bool, as_json: bool
+) -> bool:
+    """Compare the named bucket or all; whether nothing was refused. Raises Outage, ConfigurationError."""
+    buckets = [bucket] if bucket else list(settings.objects.buckets)
+    unknown = set(buckets) - set(settings.objects.buckets)
+    if unknown:
+        raise ConfigurationError(f"{', '.join(unknown)} is not among objects.buckets")
+    async with worker_parts(settings) as parts:
+        scopes = [Scope(name, prefix, dry_run=dry_run, force=force) for name in buckets]
+        reports = [await _run_shown(parts, scope, shown=not as_json) for scope in scopes]
+    if as_json:
+        print(json.dumps([report.as_json() for report in reports], indent=2, ensure_ascii=False))  # noqa: T201 - the answer
+    else:
+        _show(reports)
+    return not any(report.refused for report in reports)
+
+
+async def _run_shown(parts: WorkerParts, scope: Scope, *, shown: bool) -> Report:
+    """One bucket, with a progress bar on standard error."""
+    known = await parts.patience.run(lambda: parts.ports.catalog.count_images(scope.bucket, prefix=scope.prefix))
+    progress = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[found]} differences"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+    )
+    run = Reconciliation(parts.ports, parts.patience, parts.settings.reconcile)
+    with progress if shown else nullcontext():
+        task = progress.add_task(scope.bucket, total=max(known, 1), found=0)
+        async for report in run.run(scope):
+            looked_at = _looked_at(report)
+            progress.update(
+                task,
+                description=f"{scope.bucket}: {report.phase.replace('_', ' ')}",
+                completed=looked_at,
+                total=max(known, looked_at),
+                found=report.differences,
+            )
+    return report
+
+
+def _looked_at(report: Report) -> int:
+    if report.phase in (Phase.OBJECTS, Phase.REMOVALS):
+        return max(report.compared.objects, report.compared.rows)
+    return max(report.compared.contents, report.compared.vectors)
+
+
+def _show(reports: Sequence[Report]) -> None:
+    console = Console()
+    for report in reports:
+        looked = report.compared
+        title = f"{report.bucket}{'/' + report.prefix if report.prefix else ''}"
+        table = Table(title=escape(title), title_justify="left")
+        for heading in ("difference", "found", "for example", "not healed: dry run" if report.dry_run else "healed by"):
+            table.add_column(heading, justify="right" if heading == "found" else "left", overflow="fold")
+        for kind in DriftKind:
+            example = report.examples.get(kind, [""])[0]
+            healed = _HEALED_BY[kind] if report.drift[kind] else ""
+            table.add_row(kind.replace("_", " "), f"{report.drift[kind]:,}", escape(example), healed)
+        console.print(table)
+        console.print(
+            f"{looked.objects:,} objects, {looked.rows:,} rows, {looked.contents:,} contents and "
+            f"{looked.vectors:,} vectors compared; "
+            f"{report.hints:,} hints sent, {report.vectors_deleted:,} vectors deleted"
+            + (f"; went on where the run of {report.started:%H:%M:%S} UTC stopped" if report.resumed else "")
+        )
+        for refusal in report.refused:
+            console.print(f"[bold red]refused:[/] {escape(refusal)}", highlight=False)

@@ -1,0 +1,63 @@
+"""`twinlens rejected` and `twinlens retry --rejected`: pictures that were refused, and another look at them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from schemas.errors import ConfigurationError
+from schemas.settings import Settings
+from streams.composition import worker_parts
+from streams.retry import PAGE, Rejected, rejected, retry
+
+
+async def run_retry(settings: Settings, *, bucket: str | None, reason: str | None) -> int:
+    """Ask for another look at everything that is rejected; how many. Raises Outage, ConfigurationError."""
+    asked = 0
+    async with worker_parts(settings) as parts:
+        for name in _buckets(settings, bucket):
+            waiting: list[Rejected] = []
+            async for entry in rejected(parts.ports.catalog, name, reason=reason):
+                waiting.append(entry)
+                if len(waiting) == PAGE:
+                    asked += await retry(waiting, parts.ports)
+                    waiting.clear()
+            asked += await retry(waiting, parts.ports)
+    return asked
+
+
+async def list_rejected(settings: Settings, *, bucket: str | None, reason: str | None, as_json: bool) -> None:
+    """Print everything that is rejected, with reason, time and attempts."""
+    table = Table("object", "reason", "decided", "attempts")
+    async with worker_parts(settings) as parts:
+        for name in _buckets(settings, bucket):
+            async for entry in rejected(parts.ports.catalog, name, reason=reason):
+                if as_json:
+                    print(json.dumps(_as_json(name, entry), ensure_ascii=False))  # noqa: T201 - the answer
+                    continue
+                where = f"{name}/{entry.keys[0]}" if entry.keys else str(entry.subject)
+                decided = f"{entry.decided_at:%Y-%m-%d %H:%M:%S}" if entry.decided_at else ""
+                table.add_row(escape(where), escape(entry.reason), decided, str(entry.attempts))
+    if not as_json:
+        Console().print(table if table.row_count else "nothing is rejected")
+
+
+def _as_json(bucket: str, entry: Rejected) -> dict[str, Any]:
+    return {
+        "bucket": bucket,
+        "key": entry.keys[0] if entry.keys else None,
+        "subject": str(entry.subject),
+        "reason": entry.reason,
+        "decided_at": entry.decided_at.isoformat() if entry.decided_at else None,
+        "attempts": entry.attempts,
+    }
+
+
+def _buckets(settings: Settings, bucket: str | None) -> list[str]:
+    if bucket is not None and bucket not in settings.objects.buckets:
+        raise ConfigurationError(f"{bucket} is not among objects.buckets")
+    return [bucket] if bucket else list(settings.objects.buckets)

@@ -1,0 +1,95 @@
+"""Who is asking: API keys, and the name that limits are counted under.
+
+Keys are random (make one with ``python -m query_api.new_key NAME``), so a plain SHA-256 of one can't be turned back;
+slow password hashes are for secrets that people choose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
+from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+from starlette.types import Scope
+
+from query_api.errors import Unauthorized
+
+COOKIE = "twinlens_key"
+HEADER = "X-API-Key"
+_MAX_KEY_LENGTH = 512
+
+
+class ApiKeys:
+    """``hashes`` are the SHA-256 digests in hex of the keys, by name; none at all means that everybody may ask."""
+
+    def __init__(self, hashes: Mapping[str, str]) -> None:
+        self._hashes = dict(hashes)
+
+    @property
+    def required(self) -> bool:
+        """Whether a key is asked for."""
+        return bool(self._hashes)
+
+    def name_of(self, key: str) -> str | None:
+        """The name of the key, or None. Every key is compared, in constant time: the time taken tells nothing."""
+        if len(key) > _MAX_KEY_LENGTH:
+            return None
+        digest = hash_of(key)
+        found = None
+        for name, known in self._hashes.items():
+            if hmac.compare_digest(digest, known):
+                found = name
+        return found
+
+    def caller(self, scope: Scope) -> str | None:
+        """The name of the key that came with a request."""
+        key = presented_key(Headers(scope=scope))
+        return self.name_of(key) if key else None
+
+
+def hash_of(key: str) -> str:
+    """What the settings hold of a key."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def presented_key(headers: Headers) -> str | None:
+    """The key in ``Authorization: Bearer``, ``X-API-Key`` or the cookie."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        return token.strip()
+    return headers.get(HEADER) or cookie_parser(headers.get("cookie", "")).get(COOKIE)
+
+
+def client_of(scope: Scope, key_name: str | None) -> str:
+    """What limits are counted under: the key's name, else the address."""
+    if key_name is not None:
+        return f"key:{key_name}"
+    client = scope.get("client")
+    return f"address:{client[0] if client else 'unknown'}"
+
+
+# These only document the three ways; the middleware has looked at the key before any route runs.
+_bearer = HTTPBearer(auto_error=False, description="An API key, where keys are asked for.")
+_header = APIKeyHeader(
+    name=HEADER, auto_error=False, description="The same, for clients that can't send a bearer token."
+)
+_cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="Set by `POST /v1/session`, for the page.")
+
+
+async def require_key(
+    request: Request,
+    _by_bearer: Annotated[object, Depends(_bearer)],
+    _by_header: Annotated[object, Depends(_header)],
+    _by_cookie: Annotated[object, Depends(_cookie)],
+) -> None:
+    """Raises Unauthorized unless the request came with a key or none is asked for."""
+    keys: ApiKeys = request.app.state.keys
+    if keys.required and getattr(request.state, "key_name", None) is None:
+        raise Unauthorized(
+            "Send an API key as `Authorization: Bearer …` or in `X-API-Key`.", headers={"WWW-Authenticate": "Bearer"}
+        )

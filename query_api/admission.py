@@ -1,0 +1,82 @@
+"""How much may be asked at once: requests in flight, in all and per client, and a rate per client."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+
+from limits import RateLimitItem, parse
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from query_api.access import ApiKeys, client_of
+from query_api.errors import Overloaded, RateLimited, RequestProblem
+from query_api.metrics import Metrics
+from query_api.problems import problem_response
+from schemas.settings import ApiSettings
+
+ALWAYS_ADMITTED = ("/healthz", "/readyz", "/metrics")
+_RATED = ("/v1/", "/sample/", "/meta/")
+_UNRATED_ENDS = ("/thumbnail", "/file")
+
+
+class Admission:
+    """ASGI middleware that answers 429 or 503 before anything is read. Health checks are always let in."""
+
+    def __init__(self, app: ASGIApp, *, settings: ApiSettings, keys: ApiKeys, metrics: Metrics) -> None:
+        self._app = app
+        self._settings = settings
+        self._keys = keys
+        self._metrics = metrics
+        self._in_flight = 0
+        self._per_client: Counter[str] = Counter()
+        self._rate: RateLimitItem | None = parse(settings.rate_limit) if settings.rate_limit else None
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        state["key_name"] = self._keys.caller(scope)
+        client = state["client"] = client_of(scope, state["key_name"])
+        if scope["path"] in ALWAYS_ADMITTED:
+            await self._app(scope, receive, send)
+            return
+        problem = self._too_many(client) or await self._too_fast(client, scope["path"])
+        if problem is not None:
+            await problem_response(problem, state.get("request_id"), path=scope["path"])(scope, receive, send)
+            return
+        await self._admitted(client, scope, receive, send)
+
+    async def _admitted(self, client: str, scope: Scope, receive: Receive, send: Send) -> None:
+        self._in_flight += 1
+        self._per_client[client] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._in_flight -= 1
+            self._per_client[client] -= 1
+            if not self._per_client[client]:
+                del self._per_client[client]
+
+    def _too_many(self, client: str) -> RequestProblem | None:
+        if self._in_flight >= self._settings.max_concurrency:
+            self._metrics.shed.labels("concurrency").inc()
+            return Overloaded("The service is answering all the requests that it takes at once.")
+        if self._per_client[client] >= self._settings.max_concurrency_per_client:
+            self._metrics.shed.labels("client_concurrency").inc()
+            return RateLimited("You have too many requests open at once.", headers={"Retry-After": "1"})
+        return None
+
+    async def _too_fast(self, client: str, path: str) -> RequestProblem | None:
+        if self._rate is None or not path.startswith(_RATED) or path.endswith(_UNRATED_ENDS):
+            return None
+        if await self._limiter.hit(self._rate, client):
+            return None
+        self._metrics.shed.labels("rate").inc()
+        reset = (await self._limiter.get_window_stats(self._rate, client)).reset_time
+        wait = max(1, math.ceil(reset - time.time()))
+        return RateLimited(f"You may ask {self._rate}.", headers={"Retry-After": str(wait)})

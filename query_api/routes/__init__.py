@@ -1,0 +1,1 @@
+"""HTTP routes: each decodes a request, calls a handler and shapes the answer."""

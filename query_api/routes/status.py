@@ -1,0 +1,157 @@
+"""Counts, throughput and rejections for people and for the status page."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from imaging.errors import ImagingError
+from query_api.answers import Answer
+from query_api.parameters import Bucket
+from query_api.problems import documented
+from query_api.services import Services, Using
+from schemas.errors import ConfigurationError, Outage
+
+router = APIRouter(prefix="/v1/stats", tags=["status"])
+
+
+class ServiceLimits(Answer):
+    """What may be uploaded."""
+
+    max_picture_bytes: int
+    max_pictures: int
+    max_request_bytes: int
+
+
+class Features(Answer):
+    """What is switched on."""
+
+    search_by_url: bool
+    api_keys: bool
+
+
+class Stats(Answer):
+    """Counts of one moment. `objects` = `pending` + `indexed` + `rejected`."""
+
+    objects: int
+    contents: int = Field(description="Distinct pictures per bucket, by their bytes.")
+    vectors: int | None = Field(description="As the vector index counts them; null while it does not answer.")
+    indexed: int
+    pending: int
+    rejected: int
+    bytes: int
+    oldest_pending_at: datetime | None
+    oldest_pending_s: float | None = Field(description="Its age in seconds.")
+    model: str | None = Field(description="The live model; null while the vector index does not answer.")
+    buckets: list[str] = Field(description="The buckets that are indexed.")
+    limits: ServiceLimits
+    features: Features
+    version: str
+
+
+@router.get("", response_model=Stats, responses=documented(422), summary="Counts")
+async def stats(services: Using, bucket: Bucket = None) -> Stats:
+    """How much there is and how far it is, of one bucket or of all."""
+    counts = await services.ports.catalog.statistics(bucket)
+    age = services.ports.now() - counts.oldest_pending if counts.oldest_pending else None
+    settings = services.settings
+    return Stats(
+        objects=counts.objects,
+        contents=counts.contents,
+        vectors=await _vectors(services, bucket),
+        indexed=counts.indexed,
+        pending=counts.pending,
+        rejected=counts.rejected,
+        bytes=counts.bytes,
+        oldest_pending_at=counts.oldest_pending,
+        oldest_pending_s=max(0.0, round(age.total_seconds(), 3)) if age is not None else None,
+        model=await _model(services),
+        buckets=list(settings.objects.buckets),
+        limits=ServiceLimits(
+            max_picture_bytes=settings.limits.max_object_bytes,
+            max_pictures=settings.api.max_pictures,
+            max_request_bytes=settings.api.max_request_bytes,
+        ),
+        features=Features(search_by_url=services.ports.urls is not None, api_keys=bool(settings.api.key_hashes)),
+        version=twinlens_version(),
+    )
+
+
+def twinlens_version() -> str:
+    """The installed version; a checkout that was not installed has none."""
+    try:
+        return version("twinlens")
+    except PackageNotFoundError:
+        return "0.0.0"
+
+
+async def _vectors(services: Services, bucket: str | None) -> int | None:
+    try:
+        return await services.vector_count.get(bucket)
+    except Outage as error:
+        services.outage_log.away(error.dependency, str(error))
+        return None
+
+
+async def _model(services: Services) -> str | None:
+    try:
+        return (await services.ports.model.current()).embedder.model_id
+    except Outage as error:
+        services.outage_log.away(error.dependency, str(error))
+    except (ConfigurationError, ImagingError):
+        pass
+    return None
+
+
+class Minute(Answer):
+    """What was indexed within one minute, which begins at `minute`."""
+
+    minute: datetime
+    indexed: int
+
+
+class Throughput(Answer):
+    """Every minute of the time asked for, oldest first; the last one is still running."""
+
+    results: list[Minute]
+    minutes: int
+    total: int
+
+
+@router.get("/throughput", response_model=Throughput, responses=documented(422), summary="Indexed per minute")
+async def throughput(
+    services: Using,
+    minutes: Annotated[int, Query(description="How far back.", ge=1, le=1440)] = 60,
+    bucket: Bucket = None,
+) -> Throughput:
+    """How many contents were indexed in each of the last minutes."""
+    last = services.ports.now().replace(second=0, microsecond=0)
+    first = last - timedelta(minutes=minutes - 1)
+    counts = await services.ports.catalog.indexed_per_minute(first, bucket)
+    moments = [first + timedelta(minutes=index) for index in range(minutes)]
+    results = [Minute(minute=moment, indexed=counts.get(moment, 0)) for moment in moments]
+    return Throughput(results=results, minutes=minutes, total=sum(each.indexed for each in results))
+
+
+class Rejection(Answer):
+    """A reason and how many objects were rejected for it."""
+
+    reason: str
+    objects: int
+
+
+class Rejections(Answer):
+    """Most frequent first. The images themselves: `GET /v1/images?state=rejected`."""
+
+    results: list[Rejection]
+
+
+@router.get("/rejections", response_model=Rejections, responses=documented(422), summary="Rejected, by reason")
+async def rejections(services: Using, bucket: Bucket = None) -> Rejections:
+    """Why pictures were rejected."""
+    counted = await services.ports.catalog.rejections(bucket)
+    return Rejections(results=[Rejection(reason=reason, objects=n) for reason, n in counted.items()])

@@ -1,0 +1,101 @@
+"""What the handlers work with: the ports, and the bounded machinery of one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Request
+
+from imaging.limits import DecodeLimits
+from query_api.cpu import CpuPool, EmbeddingQueue
+from query_api.links import Links
+from query_api.live_model import ModelSource
+from query_api.metrics import Metrics
+from query_api.outage_log import OutageLog
+from query_api.thumbnails import Thumbnails
+from query_api.vector_count import VectorCount
+from schemas.settings import Settings
+from stores.catalog.reading.ports import CatalogReader
+from stores.objects.ports import ObjectReader
+from stores.urls import Fetched
+from stores.vectors.ports import VectorReader
+
+
+class UrlFetcher(Protocol):
+    """Fetching what a client names by URL. Adapter: ``stores.urls.GuardedFetcher``."""
+
+    async def fetch(self, url: str, *, max_bytes: int) -> Fetched:
+        """The bytes behind a URL. Raises RefusedUrl (and of that UnreachableUrl)."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The outside world, for reading only. ``urls`` is None where searching by URL is off."""
+
+    catalog: CatalogReader
+    vectors: VectorReader
+    objects: ObjectReader
+    model: ModelSource
+    urls: UrlFetcher | None = None
+    now: Callable[[], datetime] = _now
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """One per app."""
+
+    settings: Settings
+    ports: Ports
+    metrics: Metrics
+    limits: DecodeLimits
+    pool: CpuPool
+    embedding: EmbeddingQueue
+    thumbnails: Thumbnails
+    vector_count: VectorCount
+    links: Links
+    outage_log: OutageLog = field(default_factory=OutageLog)
+
+    def close(self) -> None:
+        """End the threads; the ports belong to who made them."""
+        self.pool.close()
+        self.embedding.close()
+
+
+def assemble(settings: Settings, ports: Ports) -> Services:
+    """The machinery that the settings ask for. Connects to nothing."""
+    metrics = Metrics()
+    api = settings.api
+    limits = DecodeLimits(
+        max_bytes=settings.limits.max_object_bytes,
+        max_pixels=settings.limits.max_pixels,
+        max_side=settings.limits.max_side,
+        max_memory=settings.limits.max_decode_memory,
+    )
+    pool = CpuPool(threads=api.decode_threads, max_waiting=api.max_waiting, metrics=metrics)
+    return Services(
+        settings=settings,
+        ports=ports,
+        metrics=metrics,
+        limits=limits,
+        pool=pool,
+        embedding=EmbeddingQueue(batch=api.embed_batch, max_waiting=api.max_waiting, metrics=metrics),
+        thumbnails=Thumbnails(ports.objects, pool, limits, metrics, max_bytes=api.thumbnail_cache_bytes),
+        vector_count=VectorCount(ports.vectors),
+        links=Links(api.public_url),
+    )
+
+
+def services_of(request: Request) -> Services:
+    """The app's services."""
+    services: Services = request.app.state.services
+    return services
+
+
+Using = Annotated[Services, Depends(services_of)]

@@ -1,0 +1,224 @@
+"""The Kafka messages as frozen models, and the parsing of S3 event records.
+
+Compatibility within a version: fields may be added with a default; none is removed, renamed or given another
+meaning. Readers ignore fields that they do not know, and refuse versions that they do not know.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, NamedTuple, Self
+from urllib.parse import quote_plus, unquote_plus
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from schemas.errors import MalformedMessage
+from schemas.records import ContentId, ImageState, ObjectRef, RequestResult
+from schemas.similarity import Verdict
+
+VERSION = 1
+"""The version of all messages: their ``schema`` field."""
+
+MAX_NESTING = 64
+"""Deeper JSON than this is refused before parsing, so that no input can exhaust the stack."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Message(BaseModel):
+    """A versioned JSON message."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+
+    @field_validator("schema_version", mode="before")
+    @classmethod
+    def _known_version(cls, value: Any) -> Any:
+        if isinstance(value, bool) or value != VERSION:
+            shown = json.dumps(value, default=str)[:100]
+            raise ValueError(f"schema {shown} is not one that this version of Twinlens understands ({VERSION})")
+        return VERSION
+
+    @classmethod
+    def decode(cls, value: bytes | None) -> Self:
+        """Parse one message. Raises MalformedMessage for null, not JSON, an unknown version or a wrong field."""
+        try:
+            return cls.model_validate(load_json(value))
+        except ValidationError as error:
+            raise MalformedMessage(f"no valid {cls.__name__}: {first_fault(error)}") from error
+
+    def encode(self) -> bytes:
+        """JSON in UTF-8."""
+        return self.model_dump_json().encode()
+
+
+def first_fault(error: ValidationError) -> str:
+    """Where the most telling fault lies and what it is, in words: an unknown version explains all others."""
+    faults = error.errors(include_url=False, include_input=False)
+    fault = min(faults, key=lambda fault: _FAULT_RANKS.get(fault["loc"], len(_FAULT_RANKS)))
+    words = fault["msg"].removeprefix("Value error, ")
+    place = ".".join(str(part) for part in fault["loc"])
+    return words if place in {"", "schema"} else f"{place}: {words}"
+
+
+_FAULT_RANKS: dict[tuple[int | str, ...], int] = {("schema",): 0, ("request_id",): 1}
+
+
+def load_json(value: bytes | None) -> Any:
+    """The JSON value of a message. Raises MalformedMessage, also for a nesting that is absurdly deep."""
+    if value is None:
+        raise MalformedMessage("the message has no value")
+    try:
+        text = value.decode()
+        if _nesting(text) > MAX_NESTING:
+            raise MalformedMessage(f"JSON nested deeper than {MAX_NESTING} levels")
+        return json.loads(text)
+    except ValueError as error:
+        raise MalformedMessage(f"not JSON in UTF-8: {error}") from error
+
+
+def _nesting(text: str) -> int:
+    """An upper bound of the depth: brackets within strings count too, which only matters for hostile input."""
+    if text.count("[") + text.count("{") <= MAX_NESTING:
+        return 0
+    depth = deepest = 0
+    in_string = escaped = False
+    for char in text:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif char == "\\":
+                escaped = True
+            elif char == '"':
+                in_string = False
+        elif char == '"':
+            in_string = True
+        elif char in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in "]}":
+            depth -= 1
+    return deepest
+
+
+class ContentChanged(Message):
+    """Make the index agree about one content.
+
+    ``verify`` asks to look its vector up even if it is indexed, ``retry`` to try again even if it was rejected under
+    the same limits.
+    """
+
+    bucket: Annotated[str, Field(min_length=1, max_length=63)]
+    sha256: Sha256
+    verify: bool = False
+    retry: bool = False
+    event_time: AwareDatetime | None = None
+    """When the object store announced the change that led here; for the event-to-searchable histogram."""
+
+    @property
+    def content_id(self) -> ContentId:
+        """What the message is about."""
+        return ContentId(self.bucket, self.sha256)
+
+
+class NearestImage(BaseModel):
+    """A known picture near a changed one. ``score`` is 0 to 100."""
+
+    model_config = ConfigDict(frozen=True)
+
+    image_id: str
+    bucket: str
+    key: str
+    score: float
+    verdict: Verdict
+
+
+class ImageChanged(Message):
+    """A snapshot of one image. ``version`` only rises per key; the last snapshot per key is the truth."""
+
+    version: int
+    state: ImageState
+    image_id: str
+    bucket: str
+    key: str
+    external_id: str | None = None
+    sha256: str | None = None
+    duplicate: bool = False
+    """Whether another object in the bucket has the same bytes."""
+    reason: str | None = None
+    request_id: str | None = None
+    nearest: tuple[NearestImage, ...] = ()
+    occurred_at: AwareDatetime
+
+
+class RequestOutcome(Message):
+    """The one final outcome of a request; repeated only as an identical message."""
+
+    request_id: str
+    outcome: RequestResult
+    reason: str | None = None
+    image_id: str | None = None
+    bucket: str | None = None
+    key: str | None = None
+    occurred_at: AwareDatetime
+
+
+class ObjectHint(NamedTuple):
+    """What remains of an S3 event record: look at this object. ``event_time`` is when it was announced."""
+
+    ref: ObjectRef
+    event_time: datetime | None = None
+
+
+def parse_bucket_event(value: bytes | None) -> list[ObjectHint]:
+    """The hints of one S3 event message (AWS event structure 2.x, as MinIO sends it).
+
+    Keys arrive URL-encoded with ``+`` for a space. Raises MalformedMessage.
+    """
+    event = load_json(value)
+    records = event.get("Records") if isinstance(event, dict) else None
+    if not isinstance(records, list) or not records:
+        raise MalformedMessage("no S3 event: it has no Records")
+    return [_hint(record) for record in records]
+
+
+def _hint(record: Any) -> ObjectHint:
+    try:
+        bucket = record["s3"]["bucket"]["name"]
+        encoded = record["s3"]["object"]["key"]
+        key = unquote_plus(encoded, errors="strict")
+        for text in (bucket, key):
+            text.encode()
+    except (KeyError, TypeError, AttributeError, UnicodeError) as error:
+        raise MalformedMessage(f"an S3 event record without a readable bucket and key: {error!r}") from error
+    if not isinstance(bucket, str) or not bucket or not key:
+        raise MalformedMessage("an S3 event record with an empty bucket or key")
+    return ObjectHint(ObjectRef(bucket, key), _event_time(record.get("eventTime")))
+
+
+def _event_time(text: Any) -> datetime | None:
+    """A time that can't be read is no reason to refuse a hint: it only feeds a histogram."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def bucket_event(ref: ObjectRef, *, event_name: str, event_time: datetime) -> bytes:
+    """An S3 event message with one record, as MinIO would send it; ``event_name`` says who sends it really."""
+    record = {
+        "eventVersion": "2.0",
+        "eventSource": "twinlens",
+        "eventTime": event_time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "eventName": event_name,
+        "s3": {"bucket": {"name": ref.bucket}, "object": {"key": quote_plus(ref.key)}},
+    }
+    return json.dumps({"EventName": event_name, "Key": str(ref), "Records": [record]}).encode()
+
+
+def encode_key(parts: ObjectRef | ContentId) -> bytes:
+    """The Kafka key of messages about an object (``bucket/key``) or a content (``bucket/sha256``)."""
+    return f"{parts[0]}/{parts[1]}".encode()

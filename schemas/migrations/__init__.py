@@ -1,0 +1,1 @@
+"""The Alembic migrations that make and change the tables of ``schemas.tables``."""

@@ -1,0 +1,210 @@
+"""The nouns of Twinlens as frozen values: objects in a bucket, images and contents in the catalog."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+
+class ObjectRef(NamedTuple):
+    """A place in an object store: bucket and decoded key."""
+
+    bucket: str
+    key: str
+
+    @property
+    def image_id(self) -> str:
+        """The first 16 bytes of SHA-256 of ``bucket/key``, in hex: the same after any rebuild."""
+        return hashlib.sha256(f"{self.bucket}/{self.key}".encode()).hexdigest()[:32]
+
+    def __str__(self) -> str:
+        return f"{self.bucket}/{self.key}"
+
+
+class ContentId(NamedTuple):
+    """Distinct bytes within a bucket, named by their SHA-256 in hex."""
+
+    bucket: str
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.bucket}/{self.sha256}"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectState:
+    """What the object store says of an object at one moment.
+
+    ``last_modified`` is aware and in UTC; ``size`` is in bytes; ``metadata`` holds the user metadata with
+    lower-case names, without the ``x-amz-meta-`` prefix.
+    """
+
+    ref: ObjectRef
+    etag: str
+    size: int
+    last_modified: datetime
+    content_type: str = "application/octet-stream"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> tuple[str, int, datetime]:
+        """Equal fingerprints mean equal bytes (ETag, size, Last-Modified)."""
+        return self.etag, self.size, self.last_modified
+
+
+class ContentState(StrEnum):
+    """Where a content stands on its way into the vector index."""
+
+    PENDING = "pending"
+    INDEXED = "indexed"
+    REJECTED = "rejected"
+    DELETING = "deleting"
+
+
+class ImageState(StrEnum):
+    """What a person is told about one object."""
+
+    PENDING = "pending"
+    INDEXED = "indexed"
+    REJECTED = "rejected"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """A row of ``images``: one object (bucket, key) as the catalog knows it.
+
+    A row without an ETag is a tombstone (or a placeholder that was locked before its first look): the object
+    is not there. A row with a ``reason`` was rejected for the object's own sake (size), and has no content.
+    """
+
+    id: str
+    bucket: str
+    key: str
+    seq: int = 0
+    external_id: str | None = None
+    sha256: str | None = None
+    etag: str | None = None
+    size: int = 0
+    last_modified: datetime | None = None
+    content_type: str = "application/octet-stream"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    reason: str | None = None
+    version: int = 0
+    published_version: int = 0
+    published_state: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    publish_due: datetime | None = None
+
+    @property
+    def ref(self) -> ObjectRef:
+        """The object that this row stands for."""
+        return ObjectRef(self.bucket, self.key)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the object was in the bucket at the last look."""
+        return self.etag is not None
+
+    @property
+    def content_id(self) -> ContentId | None:
+        """The content that the row refers to, if any."""
+        return ContentId(self.bucket, self.sha256) if self.sha256 else None
+
+    @property
+    def fingerprint(self) -> tuple[str | None, int, datetime | None]:
+        """Comparable with :attr:`ObjectState.fingerprint`."""
+        return self.etag, self.size, self.last_modified
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A content that was near another when that one was indexed; ``score`` is 0 to 100."""
+
+    sha256: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRecord:
+    """A row of ``contents``: distinct bytes, their state in the index, and what was learnt of the picture.
+
+    ``model`` is the model that an indexed content was embedded with; ``limits`` names the limits under which
+    a rejected one was refused; ``indexed_at`` is when it was indexed or rejected. ``dirty_since`` is set while the
+    index may not agree with the row yet. ``retired`` are vector
+    ids that the content had before and whose vectors may still be there.
+    """
+
+    bucket: str
+    sha256: str
+    vector_id: int
+    state: ContentState = ContentState.PENDING
+    md5: str | None = None
+    reason: str | None = None
+    limits: str | None = None
+    attempts: int = 0
+    model: str | None = None
+    version: int = 0
+    dirty_since: datetime | None = None
+    resend_due: datetime | None = None
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    nearest: tuple[Neighbour, ...] = ()
+    created_at: datetime | None = None
+    indexed_at: datetime | None = None
+    retired: tuple[int, ...] = ()
+
+    @property
+    def id(self) -> ContentId:
+        """Bucket and SHA-256."""
+        return ContentId(self.bucket, self.sha256)
+
+    def but(self, **changes: Any) -> ContentRecord:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+
+class RequestResult(StrEnum):
+    """What became of a producer's request."""
+
+    STORED = "stored"
+    SUPERSEDED = "superseded"
+    LOOKED = "looked"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """A row of ``requests``: a request id that was seen, and its outcome once there is one.
+
+    ``expected`` is the object as it was when the request was first taken up: ``{}`` for none, else its ETag,
+    Last-Modified and request id. A later attempt that finds anything else knows that somebody came in between.
+    """
+
+    request_id: str
+    outcome: RequestResult | None = None
+    reason: str | None = None
+    ref: ObjectRef | None = None
+    expected: Mapping[str, str] | None = None
+    occurred_at: datetime | None = None
+    publish_due: datetime | None = None
+    created_at: datetime | None = None
+
+
+def image_state(image: ImageRecord, content: ContentRecord | None) -> tuple[ImageState, str | None]:
+    """State and reason of an image, from its own row and the row of the content that it refers to."""
+    if not image.exists:
+        return ImageState.REMOVED, None
+    if image.reason is not None:
+        return ImageState.REJECTED, image.reason
+    if content is None or content.state in (ContentState.PENDING, ContentState.DELETING):
+        return ImageState.PENDING, None
+    if content.state is ContentState.REJECTED:
+        return ImageState.REJECTED, content.reason
+    return ImageState.INDEXED, None

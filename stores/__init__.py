@@ -1,0 +1,1 @@
+"""The ports to the outside world and their adapters: objects, catalog, vectors, broker."""

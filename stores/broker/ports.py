@@ -1,0 +1,28 @@
+"""What Twinlens needs of Kafka for sending. Adapters: ``kafka``, ``memory``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+
+class OutgoingMessage(NamedTuple):
+    """A message for a topic; a ``value`` of None deletes the key from a compacted topic."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Mapping[str, bytes] = {}
+
+
+class Outbox(Protocol):
+    """Sending messages."""
+
+    async def send(self, messages: Sequence[OutgoingMessage]) -> None:
+        """Send the messages and wait until the broker has accepted all of them, in order per key.
+
+        Raises BrokerOutage if it did not; some may have been accepted then.
+        """
+
+    async def check(self) -> None:
+        """Raises BrokerOutage unless a broker answers."""

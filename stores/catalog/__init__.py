@@ -1,0 +1,1 @@
+"""The catalog: the record of every image and content, in SQL."""

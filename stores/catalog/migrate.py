@@ -1,0 +1,86 @@
+"""Bringing the database's schema up to date, and telling whether it is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import lru_cache
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from pydantic import SecretStr
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from schemas.errors import CatalogOutage, ConfigurationError
+from schemas.settings import DatabaseSettings
+from stores.catalog.engine import create_engine, outages
+
+LOCK_WAIT_S = 120
+"""How long a setup waits for another one on the same database."""
+
+
+async def upgrade(url: str) -> None:
+    """Bring the database that an SQLAlchemy URL names to the newest schema. Safe to repeat, and to run twice at once.
+
+    Raises CatalogOutage when the database does not answer, and ConfigurationError when a newer Twinlens has been here.
+    """
+    engine = create_engine(DatabaseSettings(url=SecretStr(url)))
+    try:
+        with outages():
+            async with engine.connect() as connection, _alone(connection):
+                await connection.run_sync(_upgrade)
+    finally:
+        await engine.dispose()
+
+
+async def current_is_head(engine: AsyncEngine) -> bool:
+    """Whether the database has the schema that this code expects."""
+    with outages():
+        async with engine.connect() as connection:
+            return await connection.run_sync(_heads) == head()
+
+
+@lru_cache(maxsize=1)
+def head() -> tuple[str, ...]:
+    """The newest revision among the migrations."""
+    return tuple(ScriptDirectory.from_config(alembic_config()).get_heads())
+
+
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Alembic's configuration for our migrations, to be run on a connection."""
+    config = Config()
+    config.set_main_option("script_location", "schemas:migrations")
+    config.attributes["connection"] = connection
+    return config
+
+
+def _heads(connection: Connection) -> tuple[str, ...]:
+    return MigrationContext.configure(connection).get_current_heads()
+
+
+def _upgrade(connection: Connection) -> None:
+    try:
+        command.upgrade(alembic_config(connection), "head")
+    except CommandError as error:
+        raise ConfigurationError(f"the database can't be brought to revision {head()}: {error}") from error
+
+
+@asynccontextmanager
+async def _alone(connection: AsyncConnection) -> AsyncIterator[None]:
+    """Keep other setups out: by the write lock of SQLite, where all is one transaction, by a named lock on MySQL."""
+    if connection.dialect.name == "sqlite":
+        await connection.exec_driver_sql("BEGIN IMMEDIATE")
+        yield
+        await connection.commit()
+        return
+    name = f"twinlens-setup-{connection.engine.url.database}"[:64]
+    got = await connection.scalar(text("SELECT GET_LOCK(:name, :seconds)"), {"name": name, "seconds": LOCK_WAIT_S})
+    if got != 1:
+        raise CatalogOutage(f"another setup has been holding the database for {LOCK_WAIT_S} s")
+    yield
+    await connection.commit()
+    # The lock goes with the connection, which ``upgrade`` closes.

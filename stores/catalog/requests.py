@@ -1,0 +1,114 @@
+"""The ledger of request ids: what makes a producer's request happen once. Port, SQL and in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol
+
+from sqlalchemy import select, update
+
+from schemas.records import ObjectRef, RequestRecord, RequestResult
+from schemas.tables import requests
+from stores.catalog.sql import SqlCatalog, insert_ignore
+
+
+class RequestLedger(Protocol):
+    """Every method raises CatalogOutage when the database does not answer."""
+
+    async def take_up(self, request: RequestRecord) -> RequestRecord:
+        """Insert the row unless the request id is known; the row as it is then."""
+
+    async def conclude(self, request: RequestRecord) -> RequestRecord:
+        """Write the outcome unless there is one already; the row as it is then. The first outcome stays."""
+
+    async def published(self, request_id: str) -> None:
+        """Note that the broker has accepted the outcome."""
+
+    async def due(self, now: datetime, *, limit: int) -> Sequence[RequestRecord]:
+        """Concluded requests whose outcome was not published in time, oldest first."""
+
+
+class SqlRequestLedger(RequestLedger):
+    """The ledger in the catalog's database."""
+
+    def __init__(self, catalog: SqlCatalog) -> None:
+        self._catalog = catalog
+
+    async def take_up(self, request: RequestRecord) -> RequestRecord:
+        async with self._catalog.transaction() as tx:
+            await tx.write(
+                insert_ignore(tx.connection, requests, {"request_id": request.request_id, **_values(request)})
+            )
+            return _record((await tx.rows(select(requests).where(requests.c.request_id == request.request_id)))[0])
+
+    async def conclude(self, request: RequestRecord) -> RequestRecord:
+        mine = requests.c.request_id == request.request_id
+        async with self._catalog.transaction() as tx:
+            await tx.write(
+                insert_ignore(tx.connection, requests, {"request_id": request.request_id, **_values(request)})
+            )
+            await tx.write(update(requests).where(mine, requests.c.outcome.is_(None)).values(_values(request)))
+            return _record((await tx.rows(select(requests).where(mine)))[0])
+
+    async def published(self, request_id: str) -> None:
+        async with self._catalog.transaction() as tx:
+            await tx.write(update(requests).where(requests.c.request_id == request_id).values(publish_due=None))
+
+    async def due(self, now: datetime, *, limit: int) -> Sequence[RequestRecord]:
+        query = select(requests).where(requests.c.publish_due <= now, requests.c.outcome.is_not(None))
+        rows = await self._catalog.rows(query.order_by(requests.c.publish_due).limit(limit))
+        return [_record(row) for row in rows]
+
+
+def _values(request: RequestRecord) -> dict[str, object]:
+    return {
+        "outcome": str(request.outcome) if request.outcome else None,
+        "reason": request.reason,
+        "image_id": request.ref.image_id if request.ref else None,
+        "bucket": request.ref.bucket if request.ref else None,
+        "object_key": request.ref.key if request.ref else None,
+        "expected": dict(request.expected) if request.expected is not None else None,
+        "occurred_at": request.occurred_at,
+        "publish_due": request.publish_due,
+        "created_at": request.created_at,
+    }
+
+
+def _record(row: object) -> RequestRecord:
+    fields = dict(row)  # type: ignore[call-overload]
+    ref = ObjectRef(fields["bucket"], fields["object_key"]) if fields["object_key"] is not None else None
+    return RequestRecord(
+        request_id=fields["request_id"],
+        outcome=RequestResult(fields["outcome"]) if fields["outcome"] else None,
+        reason=fields["reason"],
+        ref=ref,
+        expected=fields["expected"],
+        occurred_at=fields["occurred_at"],
+        publish_due=fields["publish_due"],
+        created_at=fields["created_at"],
+    )
+
+
+class MemoryRequestLedger(RequestLedger):
+    """The ledger in memory, for unit tests and simulations."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, RequestRecord] = {}
+
+    async def take_up(self, request: RequestRecord) -> RequestRecord:
+        return self.rows.setdefault(request.request_id, request)
+
+    async def conclude(self, request: RequestRecord) -> RequestRecord:
+        known = self.rows.setdefault(request.request_id, request)
+        if known.outcome is None:
+            self.rows[request.request_id] = request
+        return self.rows[request.request_id]
+
+    async def published(self, request_id: str) -> None:
+        self.rows[request_id] = replace(self.rows[request_id], publish_due=None)
+
+    async def due(self, now: datetime, *, limit: int) -> Sequence[RequestRecord]:
+        late = [row for row in self.rows.values() if row.outcome and row.publish_due and row.publish_due <= now]
+        return sorted(late, key=lambda row: row.publish_due or now)[:limit]

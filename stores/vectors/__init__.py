@@ -1,0 +1,1 @@
+"""Vector indexes: nearest pictures. The port, and its adapters for Milvus and memory."""

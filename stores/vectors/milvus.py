@@ -1,0 +1,247 @@
+"""Vectors in Milvus or the Milvus Lite server, by pymilvus' asynchronous client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from itertools import batched
+from typing import Any, Final
+
+import numpy as np
+from pymilvus import AsyncMilvusClient
+
+from schemas.collection import BUCKET_FIELD, ID_FIELD, METRIC, VECTOR_FIELD, collection_name
+from schemas.errors import ConfigurationError, VectorIndexOutage
+from schemas.settings import VectorSettings
+from stores.vectors.arguments import check_window, checked_bucket, checked_entries, checked_id, checked_vector
+from stores.vectors.milvus_collection import Live, build_collection, collection_of_alias, live_collection, point_alias
+from stores.vectors.milvus_errors import silence_pymilvus, translated
+from stores.vectors.milvus_ids import rising_ids
+from stores.vectors.ports import Vector, VectorEntry, VectorHit
+
+ONE_TRY: Final[dict[str, Any]] = {"retry_times": 0}
+"""Left alone, pymilvus would try an unavailable server again for minutes; our callers do that themselves."""
+ROWS_PER_CALL: Final = 500
+"""Some 1 MB of 512 floats each."""
+IDS_PER_FILTER: Final = 4000
+"""``id in [...]`` of this length is some 80 kB; 2.3.5 and Milvus Lite answer it as fast as a short one."""
+
+
+class MilvusVectors:
+    """A VectorIndex on one Milvus server, through the alias that names the live collection.
+
+    Nothing connects before the first call. After an outage the next call connects, looks at the collection and loads
+    it again.
+    """
+
+    def __init__(self, settings: VectorSettings) -> None:
+        silence_pymilvus()
+        self._settings = settings
+        self._opening = asyncio.Lock()
+        self._client: AsyncMilvusClient | None = None
+        self._live: Live | None = None
+
+    async def close(self) -> None:
+        """Give back the connection. The next call would connect again."""
+        client, self._client, self._live = self._client, None, None
+        if client is not None:
+            await client.close()
+
+    async def search(
+        self,
+        queries: Sequence[Vector],
+        *,
+        limit: int,
+        offset: int = 0,
+        bucket: str | None = None,
+        among: Collection[int] | None = None,
+        strong: bool = False,
+    ) -> list[list[VectorHit]]:
+        """See VectorReader. A long ``among`` is searched in parts, and the parts' hits are merged."""
+        check_window(limit=limit, offset=offset)
+        if not queries:
+            return []
+        live = await self._opened()
+        vectors = [checked_vector(query, live.dimension) for query in queries]
+        if among is None:
+            return await self._search(vectors, _filter(bucket), limit=limit, offset=offset, strong=strong)
+        merged: list[list[VectorHit]] = [[] for _ in vectors]
+        for part in _parts(among, IDS_PER_FILTER):
+            answer = await self._search(vectors, _filter(bucket, part), limit=offset + limit, offset=0, strong=strong)
+            for hits, more in zip(merged, answer, strict=True):
+                hits.extend(more)
+        return [sorted(hits, key=lambda hit: -hit.cosine)[offset : offset + limit] for hits in merged]
+
+    async def get(self, vector_ids: Sequence[int], *, strong: bool = True) -> Mapping[int, Vector]:
+        """See VectorReader."""
+        live = await self._opened()
+        found: dict[int, Vector] = {}
+        for part in _parts(vector_ids, ROWS_PER_CALL):
+            for row in await self._query(_filter(None, part), [ID_FIELD, VECTOR_FIELD], strong=strong):
+                vector = np.asarray(row[VECTOR_FIELD], dtype=np.float32)
+                found[row[ID_FIELD]] = checked_vector(vector, live.dimension)
+        return found
+
+    async def count(self, bucket: str | None = None) -> int:
+        """See VectorReader."""
+        await self._opened()
+        rows = await self._query(_filter(bucket), ["count(*)"])
+        return int(rows[0]["count(*)"])
+
+    async def check(self) -> None:
+        """See VectorReader. The collection is loaded if it isn't."""
+        self._live = None
+        await self._opened()
+
+    async def model_id(self) -> str:
+        """See VectorReader."""
+        client = await self._connected()
+        async with self._translated("look at the alias"):
+            name = await collection_of_alias(client, self._settings.alias)
+        prefix = collection_name(self._settings.alias, "")
+        if name is None or not name.startswith(prefix):
+            raise ConfigurationError(f"Milvus has no collection {prefix}… for the alias; run `twinlens setup`")
+        return name.removeprefix(prefix)
+
+    async def upsert(self, entries: Sequence[VectorEntry]) -> None:
+        """See VectorIndex."""
+        live = await self._opened()
+        rows = [
+            {ID_FIELD: entry.vector_id, BUCKET_FIELD: entry.bucket, VECTOR_FIELD: entry.vector}
+            for entry in checked_entries(entries, live.dimension)
+        ]
+        client = await self._connected()
+        for part in batched(rows, ROWS_PER_CALL):
+            async with self._translated("upsert"):
+                await client.upsert(self._settings.alias, list(part), **ONE_TRY)
+
+    async def delete(self, vector_ids: Sequence[int]) -> None:
+        """See VectorIndex."""
+        await self._opened()
+        client = await self._connected()
+        for part in _parts(vector_ids, IDS_PER_FILTER):
+            async with self._translated("delete"):
+                await client.delete(self._settings.alias, ids=list(part), **ONE_TRY)
+
+    async def ids(self, *, bucket: str, after: int = -1, page: int = 1000) -> AsyncIterator[Sequence[int]]:
+        """See VectorIndex."""
+        await self._opened()
+        condition = _filter(bucket)
+
+        async def query(above: int, up_to: int, limit: int) -> list[int]:
+            wanted = f"{condition} and {ID_FIELD} > {above} and {ID_FIELD} <= {up_to}"
+            return [row[ID_FIELD] for row in await self._query(wanted, [ID_FIELD], limit=limit)]
+
+        async for numbers in rising_ids(query, after=after, page=page):
+            yield numbers
+
+    async def ensure_collection(self, *, model_id: str, dimension: int) -> None:
+        """See VectorIndex. Also loads the collection."""
+        settings = self._settings
+        name = collection_name(settings.alias, model_id)
+        client = await self._connected()
+        async with self._translated("set up the collection"):
+            present = await collection_of_alias(client, settings.alias)
+            if present not in (None, name):
+                raise ConfigurationError(
+                    f"the alias {settings.alias} names the collection {present}, not {name}: the model was changed"
+                )
+            await build_collection(client, name, dimension, settings)
+            if present is None:
+                await point_alias(client, settings.alias, name)
+        await self.check()
+
+    async def flush(self) -> None:
+        """See VectorIndex."""
+        await self._opened()
+        client = await self._connected()
+        async with self._translated("flush"):
+            await client.flush(self._settings.alias, **ONE_TRY)
+
+    async def _search(
+        self, vectors: Sequence[Vector], condition: str, *, limit: int, offset: int, strong: bool
+    ) -> list[list[VectorHit]]:
+        client = await self._connected()
+        # HNSW can't find more than it looks at.
+        parameters = {"ef": max(self._settings.search_ef, offset + limit)}
+        async with self._translated("search"):
+            answer = await client.search(
+                self._settings.alias,
+                data=list(vectors),
+                anns_field=VECTOR_FIELD,
+                filter=condition,
+                limit=limit,
+                offset=offset,
+                output_fields=[ID_FIELD],
+                search_params={"metric_type": METRIC, "params": parameters},
+                consistency_level="Strong" if strong else "Bounded",
+                **ONE_TRY,
+            )
+        return [[VectorHit(hit[ID_FIELD], float(hit["distance"])) for hit in hits] for hits in answer]
+
+    async def _query(
+        self, condition: str, fields: list[str], *, strong: bool = True, **options: Any
+    ) -> list[dict[str, Any]]:
+        client = await self._connected()
+        async with self._translated("query"):
+            return list(
+                await client.query(
+                    self._settings.alias,
+                    filter=condition,
+                    output_fields=fields,
+                    consistency_level="Strong" if strong else "Bounded",
+                    **options,
+                    **ONE_TRY,
+                )
+            )
+
+    async def _connected(self) -> AsyncMilvusClient:
+        """The client. A connection that it loses later it makes anew by itself."""
+        if self._client is None:
+            async with self._opening:
+                if self._client is None:
+                    self._client = await self._connect()
+        return self._client
+
+    async def _connect(self) -> AsyncMilvusClient:
+        settings = self._settings
+        # Not a shared connection: pymilvus would keep that one open after close().
+        client = AsyncMilvusClient(
+            uri=settings.uri, token=settings.token.get_secret_value(), timeout=settings.timeout_s, dedicated=True
+        )
+        async with self._translated("connect"):
+            await client.get_server_version(**ONE_TRY)
+        return client
+
+    async def _opened(self) -> Live:
+        """The live collection, looked at and loaded since the last outage."""
+        if self._live is None:
+            client = await self._connected()
+            async with self._opening, self._translated("look at the collection"):
+                if self._live is None:
+                    self._live = await live_collection(client, self._settings.alias)
+        return self._live
+
+    @asynccontextmanager
+    async def _translated(self, what: str) -> AsyncIterator[None]:
+        """Errors become ours; after an outage the collection is looked at again before the next call."""
+        try:
+            async with translated(f"Milvus: {what}", timeout_s=self._settings.timeout_s):
+                yield
+        except VectorIndexOutage:
+            self._live = None
+            raise
+
+
+def _filter(bucket: str | None, ids: Iterable[int] | None = None) -> str:
+    parts = []
+    if bucket is not None:
+        parts.append(f'{BUCKET_FIELD} == "{checked_bucket(bucket)}"')
+    if ids is not None:
+        parts.append(f"{ID_FIELD} in [{','.join(map(str, ids))}]")
+    return " and ".join(parts)
+
+
+def _parts(ids: Iterable[int], size: int) -> Iterator[tuple[int, ...]]:
+    return batched(sorted({checked_id(number) for number in ids}), size)

@@ -1,0 +1,161 @@
+"""The two Faust apps. An agent only decodes nothing, raises nothing and acknowledges in order: see ``guarded``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import faust
+from faust.types import AppT
+from faust.types.auth import CredentialsT
+
+from schemas.settings import KafkaSettings, Settings
+from stores.broker.kafka import tls_context
+from streams.deliveries import Delivery
+from streams.index import Index, PreparedBatch
+from streams.ingest import Ingest
+from streams.ports import Checkpoint
+from streams.requests import Requests
+from streams.steps import Step
+
+COMMIT_INTERVAL_S = 1.0
+
+Fatal = Callable[[BaseException], None]
+"""Ends the process. An agent that failed must not go on: Faust would acknowledge what it did not handle."""
+
+
+def create_app(settings: Settings, role: str) -> AppT:
+    """A Faust app for one consumer group, which consumes nothing yet."""
+    kafka = settings.kafka
+    brokers = [f"kafka://{host.strip()}" for host in kafka.bootstrap_servers.split(",")]
+    return faust.App(
+        f"{kafka.topic_prefix}{role}",
+        broker=brokers,
+        broker_credentials=_credentials(kafka),
+        autodiscover=False,
+        web_enabled=False,
+        store="memory://",
+        # Faust makes this folder and, with tables in memory, never writes to it; by default it lies where we are.
+        datadir=str(Path(tempfile.gettempdir(), f"twinlens-{os.getuid()}")),
+        topic_disable_leader=True,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=4096,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=kafka.max_message_bytes,
+        producer_max_request_size=kafka.max_message_bytes,
+        broker_commit_interval=COMMIT_INTERVAL_S,
+        broker_session_timeout=kafka.session_timeout_s,
+        broker_heartbeat_interval=kafka.session_timeout_s / 6,
+        broker_request_timeout=max(90.0, kafka.session_timeout_s * 2),
+        worker_redirect_stdouts=False,
+    )
+
+
+def _credentials(kafka: KafkaSettings) -> CredentialsT | None:
+    context = tls_context(kafka)
+    if kafka.security_protocol.startswith("SASL") and kafka.sasl_password is not None:
+        return faust.SASLCredentials(
+            username=kafka.sasl_username,
+            password=kafka.sasl_password.get_secret_value(),
+            mechanism=kafka.sasl_mechanism,
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context=context) if context is not None else None
+
+
+def raw_topic(app: AppT, name: str) -> Any:
+    """A topic whose keys and values stay bytes: we parse them, so that a bad one is ours to put aside."""
+    return app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+
+async def batches(stream: Any, *, size: int, wait_s: float) -> AsyncIterator[tuple[Sequence[Any], list[Delivery]]]:
+    """Batches of events, not acknowledged, and what they deliver."""
+    async for events in stream.noack_take(size, within=wait_s):
+        yield events, [Delivery.of(event) for event in events]
+
+
+async def acknowledge(events: Sequence[Any], reached: Checkpoint) -> None:
+    """Acknowledge handled events in the order in which they came."""
+    for event in events:
+        event.ack()
+    await reached(Step.BATCH_ACKED)
+
+
+def add_ingest_agent(app: AppT, ingest: Ingest, settings: Settings, fatal: Fatal) -> None:
+    """Consume bucket events."""
+
+    async def bucket_events(stream: Any) -> None:
+        wanted = settings.ingest
+        async for events, deliveries in batches(stream, size=wanted.batch_size, wait_s=wanted.batch_wait_s):
+            await ingest.handle(deliveries)
+            await ingest.ports.reached(Step.BATCH_HANDLED)
+            await acknowledge(events, ingest.ports.reached)
+
+    topic = raw_topic(app, settings.kafka.topics.bucket_events)
+    app.agent(topic, name="bucket-events")(guarded(bucket_events, fatal))
+
+
+def add_requests_agent(app: AppT, requests: Requests, settings: Settings, fatal: Fatal) -> None:
+    """Consume external producers' requests."""
+
+    async def image_requests(stream: Any) -> None:
+        wanted = settings.requests
+        reached = requests.ports.common.reached
+        async for events, deliveries in batches(stream, size=wanted.batch_size, wait_s=wanted.batch_wait_s):
+            await requests.handle(deliveries)
+            await acknowledge(events, reached)
+
+    topic = raw_topic(app, settings.kafka.topics.image_requests)
+    app.agent(topic, name="image-requests")(guarded(image_requests, fatal))
+
+
+def add_index_agent(app: AppT, index: Index, settings: Settings, fatal: Fatal, reached: Checkpoint) -> None:
+    """Consume content messages: one batch is fetched and decoded while the one before is embedded and written."""
+
+    async def contents(stream: Any) -> None:
+        ahead: asyncio.Queue[tuple[Sequence[Any], PreparedBatch]] = asyncio.Queue(maxsize=1)
+
+        async def write() -> None:
+            while True:
+                events, batch = await ahead.get()
+                await index.finish(batch)
+                await acknowledge(events, reached)
+
+        async def read() -> None:
+            wanted = settings.index
+            async for events, deliveries in batches(stream, size=wanted.batch_size, wait_s=wanted.batch_wait_s):
+                await ahead.put((events, await index.look_ahead(deliveries)))
+
+        writer = asyncio.create_task(write())
+        reader = asyncio.create_task(read())
+        try:
+            # Whichever fails first ends both.
+            done, _ = await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            reader.cancel()
+            writer.cancel()
+
+    topic = raw_topic(app, settings.kafka.topics.contents)
+    app.agent(topic, name="contents")(guarded(contents, fatal))
+
+
+def guarded(agent: Callable[[Any], Awaitable[None]], fatal: Fatal) -> Callable[[Any], Awaitable[None]]:
+    """An agent from which nothing is raised into Faust, which would acknowledge and go on."""
+
+    async def run(stream: Any) -> None:
+        try:
+            await agent(stream)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            fatal(error)
+            raise
+
+    run.__name__ = agent.__name__
+    return run

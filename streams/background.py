@@ -1,0 +1,117 @@
+"""The loops that run beside a worker's consumer: sweeping, and watching what the metrics tell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import structlog
+from aiokafka.errors import KafkaError
+from faust.types import AppT
+
+from schemas.errors import Outage
+from schemas.settings import SweepSettings
+from streams.metrics import CONSUMER_LAG, OLDEST_PENDING_SECONDS
+from streams.patience import Outages, Patience
+from streams.ports import Ports
+
+WATCH_INTERVAL_S = 5.0
+WATCH_EXPIRED_S = 60.0
+WATCH_OBJECTS_S = 1.0
+"""An object store that was restarted between two looks may have lost events without anybody knowing."""
+CHECK_TIMEOUT_S = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+async def sweep_for_ever(
+    name: str, take_up: Callable[[], Awaitable[int]], settings: SweepSettings, patience: Patience
+) -> None:
+    """Take up what is due; as long as there is more, at once. Raises Outage when one outlasts the budget."""
+    while True:
+        taken_up = await patience.run(take_up)
+        if taken_up:
+            log.info("swept", sweep=name, taken_up=taken_up)
+        if taken_up < settings.batch_size:
+            await asyncio.sleep(settings.interval_s)
+
+
+async def watch_dependencies(checks: Mapping[str, Callable[[], Awaitable[None]]], outages: Outages) -> None:
+    """Notice outages while there is nothing to do, too: an object store's most quickly, see WATCH_OBJECTS_S."""
+    async with asyncio.TaskGroup() as watching:
+        for name, check in checks.items():
+            every = WATCH_OBJECTS_S if name == "objects" else WATCH_INTERVAL_S
+            watching.create_task(_watch_dependency(name, check, outages, every))
+
+
+async def _watch_dependency(name: str, check: Callable[[], Awaitable[None]], outages: Outages, every: float) -> None:
+    while True:
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
+                await check()
+        except Outage as error:
+            outages.began(error)
+        except TimeoutError:
+            log.debug("check_timed_out", dependency=name)
+        else:
+            outages.over(name)
+        await asyncio.sleep(every)
+
+
+async def watch_oldest_pending(ports: Ports, patience: Patience) -> None:
+    """Keep the age of the oldest content that the index may not agree about yet."""
+    while True:
+        since = await patience.run(ports.catalog.oldest_dirty)
+        age = (ports.clock.now() - since).total_seconds() if since else 0.0
+        OLDEST_PENDING_SECONDS.set(max(0.0, age))
+        await asyncio.sleep(WATCH_INTERVAL_S)
+
+
+def leads(app: AppT, topic: str) -> bool:
+    """Whether this worker has the topic's first partition, which makes it the one that does what one has to do."""
+    consumer = app.consumer
+    assigned = consumer.assignment() if consumer is not None else ()
+    return any(partition.topic == topic and partition.partition == 0 for partition in assigned)
+
+
+async def watch_expired(app: AppT, on_expired: Callable[[], Awaitable[None]]) -> None:
+    """Notice that the broker has deleted messages that this group never read. Each gap is told once."""
+    told: set[tuple[object, int]] = set()
+    while True:
+        consumer: Any = app.consumer
+        assigned = consumer.assignment() if consumer is not None else set()
+        try:
+            earliest = await consumer.earliest_offsets(*assigned) if assigned else {}
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.debug("earliest_offsets_unknown", error=str(error))
+            earliest = {}
+        for partition, begin in earliest.items():
+            committed = consumer._committed_offset.get(partition)  # noqa: SLF001 - Faust has no public reader
+            if committed is not None and committed < begin and (partition, committed) not in told:
+                told.add((partition, committed))
+                log.error(
+                    "messages_expired_unread",
+                    topic=partition.topic,
+                    partition=partition.partition,
+                    count=begin - committed,
+                )
+                await on_expired()
+        await asyncio.sleep(WATCH_EXPIRED_S)
+
+
+async def watch_lag(app: AppT) -> None:
+    """Keep the consumer lag of each assigned partition; those that went to another worker are told by that one."""
+    while True:
+        consumer: Any = app.consumer
+        lags: dict[tuple[str, int], int] = {}
+        for partition in consumer.assignment() if consumer is not None else ():
+            end = consumer.highwater(partition)
+            # Faust has no public reader. Nothing committed yet counts as nothing read.
+            committed = consumer._committed_offset.get(partition)  # noqa: SLF001
+            if end is not None:
+                lags[partition.topic, partition.partition] = max(0, end - (committed or 0))
+        CONSUMER_LAG.clear()
+        for labels, lag in lags.items():
+            CONSUMER_LAG.labels(*labels).set(lag)
+        await asyncio.sleep(WATCH_INTERVAL_S)

@@ -1,0 +1,234 @@
+"""Carry out an external producer's request once, whatever is replayed: the handler.
+
+A row per request id remembers the object as it was when the request was first taken up. A later attempt that
+finds the object with this request's id in its metadata knows that it had succeeded; one that finds anything else
+than it remembers knows that somebody came in between, and lets it stand. The conditional PUT closes the window
+between that look and the write.
+
+What remains: a condition of S3 compares ETags, and equal bytes have equal ones. So a worker that stalls exactly in that
+window puts its picture late if, meanwhile, another one did the same request and then somebody stored the very bytes
+that were there before, or deleted the object. A delete between an interrupted PUT and its replay can't be seen either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from urllib.parse import quote
+
+from schemas.errors import MalformedMessage, ObjectStoreOutage, PreconditionFailed, RefusedUrl, RequestRefused
+from schemas.image_requests import ImageRequest, InvalidRequest
+from schemas.messages import RequestOutcome, bucket_event, encode_key
+from schemas.records import ObjectRef, ObjectState, RequestRecord, RequestResult
+from stores.broker.ports import OutgoingMessage
+from stores.catalog.requests import RequestLedger
+from stores.objects.ports import EXTERNAL_ID, REQUEST_ID, ObjectWriter
+from streams import metrics
+from streams.ports import Ports
+
+REASON_MAX = 500
+USER_METADATA_PREFIX = "x-amz-meta-"
+MAX_METADATA_BYTES = 2048
+"""S3's limit for an object's user metadata."""
+LOST_PUTS = 3
+"""Conditional PUTs that may fail although nobody seems to have changed the object, before that counts as an outage."""
+
+Fetch = Callable[[str, int], Awaitable[tuple[bytes, str]]]
+"""Bytes and content type of a URL, at most so many bytes. Raises RefusedUrl."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPorts:
+    """What requests need besides what all handlers need."""
+
+    common: Ports
+    objects: ObjectWriter
+    ledger: RequestLedger
+    fetch: Fetch
+    buckets: tuple[str, ...]
+
+
+async def carry_out(request: ImageRequest, ports: RequestPorts) -> RequestRecord:
+    """Do what the request asks, once per request id, and publish its outcome. Safe to repeat.
+
+    Raises Outage (call again), and RequestRefused where no answer is possible, since the id is that of another request
+    that is still being carried out. Any other refusal is an outcome.
+    """
+    try:
+        row, present = await _take_up(request, _target(request, ports), ports)
+    except RequestRefused as error:
+        return await refuse(InvalidRequest(request.request_id, str(error)), ports)
+    if row.outcome is None:
+        try:
+            outcome, reason = await _carry_out(request, row, present, ports)
+        except (RequestRefused, RefusedUrl) as error:
+            outcome, reason = RequestResult.REFUSED, _words(error)
+        row = await ports.ledger.conclude(_with_outcome(row, outcome, reason, ports))
+    await publish_outcome(row, ports)
+    return row
+
+
+async def refuse(invalid: InvalidRequest, ports: RequestPorts) -> RequestRecord:
+    """Answer a request that can't be carried out. The first outcome of a request id stays.
+
+    Raises RequestRefused if another request with that id is still being carried out: the id's outcome is that one's.
+    """
+    asked = RequestRecord(invalid.request_id, created_at=ports.common.clock.now())
+    row = await ports.ledger.take_up(_with_outcome(asked, RequestResult.REFUSED, _words(invalid), ports))
+    if row.outcome is None:
+        raise RequestRefused(f"the request id {row.request_id} is in use for {row.ref}, and here: {invalid}")
+    await publish_outcome(row, ports)
+    return row
+
+
+async def publish_outcome(request: RequestRecord, ports: RequestPorts) -> None:
+    """Send the outcome, which the row alone decides: a repetition is an identical message."""
+    if request.outcome is None or request.occurred_at is None:
+        raise MalformedMessage(f"request {request.request_id} has no outcome yet")
+    message = RequestOutcome(
+        request_id=request.request_id,
+        outcome=request.outcome,
+        reason=request.reason,
+        image_id=request.ref.image_id if request.ref else None,
+        bucket=request.ref.bucket if request.ref else None,
+        key=request.ref.key if request.ref else None,
+        occurred_at=request.occurred_at,
+    )
+    topic = ports.common.topics.request_outcomes
+    await ports.common.outbox.send([OutgoingMessage(topic, request.request_id.encode(), message.encode())])
+    await ports.ledger.published(request.request_id)
+    metrics.REQUESTS.labels(request.outcome).inc()
+
+
+def _target(request: ImageRequest, ports: RequestPorts) -> ObjectRef:
+    ref = ObjectRef(request.bucket or ports.buckets[0], request.key)
+    if ref.bucket not in ports.buckets:
+        raise RequestRefused(f"the bucket {ref.bucket} is not one of {', '.join(ports.buckets)}")
+    return ref
+
+
+async def _take_up(
+    request: ImageRequest, ref: ObjectRef, ports: RequestPorts
+) -> tuple[RequestRecord, ObjectState | None]:
+    """The request's row, which remembers the object as it was at first, and the object as it is."""
+    present = await ports.objects.head(ref)
+    fresh = RequestRecord(
+        request.request_id, ref=ref, expected=_remembered(present), created_at=ports.common.clock.now()
+    )
+    row = await ports.ledger.take_up(fresh)
+    if row.outcome is None and row.ref != ref:
+        raise RequestRefused(f"it asks for {ref}")
+    if _remembered(present) != row.expected:
+        # Another worker took it up meanwhile. What we saw may be older than what it remembers.
+        present = await ports.objects.head(ref)
+    return row, present
+
+
+def _remembered(state: ObjectState | None) -> Mapping[str, str]:
+    if state is None:
+        return {}
+    return {
+        "etag": state.etag,
+        "last_modified": state.last_modified.isoformat(),
+        "request_id": state.metadata.get(REQUEST_ID, ""),
+    }
+
+
+async def _carry_out(
+    request: ImageRequest, row: RequestRecord, present: ObjectState | None, ports: RequestPorts
+) -> tuple[RequestResult, str | None]:
+    assert row.ref is not None  # The row was taken up for an object.
+    if request.op == "look":
+        await _look(row.ref, ports)
+        return RequestResult.LOOKED, None
+    return await _put(request, row, present, ports)
+
+
+async def _put(
+    request: ImageRequest, row: RequestRecord, present: ObjectState | None, ports: RequestPorts
+) -> tuple[RequestResult, str | None]:
+    """Put the picture in the place of the object that the row remembers, and of no other."""
+    ref = _target(request, ports)
+    outcome = _outcome_by_now(request, row, present)
+    if outcome is not None:
+        return outcome
+    metadata = _user_metadata(request)
+    data, content_type = await _bytes_of(request, ports)
+    for attempt in range(LOST_PUTS):
+        if request.url is not None or attempt > 0:
+            # Time has passed: another worker may have carried the request out, another client put something else.
+            row, present = await _take_up(request, ref, ports)
+            outcome = _outcome_by_now(request, row, present)
+            if outcome is not None:
+                return outcome
+        with suppress(PreconditionFailed):
+            await ports.objects.put(
+                ref,
+                data,
+                content_type=content_type,
+                metadata=metadata,
+                if_match=present.etag if present else None,
+                if_absent=present is None,
+            )
+            return RequestResult.STORED, None
+    raise ObjectStoreOutage(f"{row.ref} changes faster than it can be put")
+
+
+def _outcome_by_now(
+    request: ImageRequest, row: RequestRecord, present: ObjectState | None
+) -> tuple[RequestResult, str | None] | None:
+    """What became of the request, if that is settled already; None if its picture is still to be put."""
+    if row.outcome is not None:
+        return row.outcome, row.reason
+    if present is not None and present.metadata.get(REQUEST_ID) == quote(request.request_id, safe=""):
+        return RequestResult.STORED, None
+    if _remembered(present) != row.expected:
+        return RequestResult.SUPERSEDED, "another object took this key in the meantime"
+    return None
+
+
+def _user_metadata(request: ImageRequest) -> dict[str, str]:
+    metadata = {**request.metadata, REQUEST_ID: quote(request.request_id, safe="")}
+    if request.external_id:
+        metadata[EXTERNAL_ID] = quote(request.external_id, safe="")
+    # As MinIO counts it, with the prefix of the headers. Sent far more, it just hangs up, as if it were down.
+    size = sum(len(USER_METADATA_PREFIX) + len(name) + len(value) for name, value in metadata.items())
+    if size > MAX_METADATA_BYTES:
+        raise RequestRefused(
+            f"metadata, request id and external id take {size:,} bytes in the object's metadata, percent-encoded; "
+            f"{MAX_METADATA_BYTES:,} are allowed"
+        )
+    return metadata
+
+
+async def _bytes_of(request: ImageRequest, ports: RequestPorts) -> tuple[bytes, str]:
+    limit = ports.common.limits.max_object_bytes
+    data = request.content()
+    content_type = request.content_type or "application/octet-stream"
+    if data is None and request.url is not None:
+        data, fetched_type = await ports.fetch(request.url, limit)
+        content_type = request.content_type or fetched_type
+    if not data:
+        raise RequestRefused("the picture has no bytes")
+    if len(data) > limit:
+        raise RequestRefused(f"the picture has {len(data):,} bytes; {limit:,} are allowed (limits.max_object_bytes)")
+    return data, content_type
+
+
+async def _look(ref: ObjectRef, ports: RequestPorts) -> None:
+    event = bucket_event(ref, event_name="twinlens:Requested", event_time=ports.common.clock.now())
+    await ports.common.outbox.send([OutgoingMessage(ports.common.topics.bucket_events, encode_key(ref), event)])
+
+
+def _with_outcome(row: RequestRecord, outcome: RequestResult, reason: str | None, ports: RequestPorts) -> RequestRecord:
+    now = ports.common.clock.now()
+    return replace(row, outcome=outcome, reason=reason, occurred_at=now, publish_due=ports.common.first_resend(now))
+
+
+def _words(refusal: Exception) -> str:
+    """The reason as a message and a row can hold it."""
+    words = str(refusal).encode(errors="backslashreplace").decode()
+    half = REASON_MAX // 2 - 1
+    # A long key stands in the middle; what is wrong with it, at the end.
+    return words if len(words) <= REASON_MAX else f"{words[:half]}…{words[-half:]}"

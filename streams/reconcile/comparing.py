@@ -1,0 +1,162 @@
+"""The two comparisons: objects with images, vectors with contents."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from schemas.records import ContentRecord, ContentState, ImageRecord, ObjectRef, ObjectState
+from streams.converge_object import object_rejection
+from streams.patience import Patience
+from streams.ports import Ports
+from streams.reconcile.drift import Compared, Drift, DriftKind, VectorRef
+from streams.reconcile.joining import Joined, Reopened, join
+
+PAGE = 1000
+"""Objects, rows or ids held at a time."""
+GAVE_UP = "gave_up"
+
+
+@dataclass(frozen=True, slots=True)
+class Page[K]:
+    """A part of a comparison; all up to ``position`` (None: the end) has been compared now."""
+
+    position: K | None
+    compared: Compared
+    drifts: list[Drift]
+
+
+async def compare_objects(
+    bucket: str, ports: Ports, patience: Patience, *, prefix: str = "", after: str = "", page: int = PAGE
+) -> AsyncIterator[Page[str]]:
+    """Objects under the prefix against the images' rows, in the order of the keys. Raises Outage beyond the budget."""
+    listing = Reopened[str, ObjectState](
+        lambda position: ports.objects.list(bucket, prefix=prefix, start_after=position),
+        lambda state: state.ref.key,
+        after=after,
+    )
+
+    async def objects() -> Sequence[tuple[str, ObjectState]]:
+        return [(state.ref.key, state) for state in await patience.run(lambda: listing.take(page))]
+
+    async def rows(position: str, limit: int) -> Sequence[tuple[str, ImageRecord]]:
+        found = await patience.run(
+            lambda: ports.catalog.page_of_images(bucket, prefix=prefix, after=position, limit=limit)
+        )
+        return [(image.key, image) for image in found]
+
+    async with listing:
+        async for part in join(objects, rows, after=after, page=page):
+            yield _compared_objects(part, bucket, ports)
+
+
+def _compared_objects(part: Joined[str, ObjectState, ImageRecord], bucket: str, ports: Ports) -> Page[str]:
+    drifts = [Drift(DriftKind.MISSING, state.ref) for state in part.left_only]
+    drifts += [Drift(DriftKind.ORPHAN_ROW, ObjectRef(bucket, image.key)) for image in part.right_only]
+    drifts += [Drift(DriftKind.STALE, state.ref) for state, image in part.pairs if _is_stale(image, state, ports)]
+    matched = len(part.pairs)
+    compared = Compared(objects=matched + len(part.left_only), rows=matched + len(part.right_only))
+    return Page(part.position, compared, drifts)
+
+
+def _is_stale(image: ImageRecord, state: ObjectState, ports: Ports) -> bool:
+    if image.fingerprint != state.fingerprint:
+        return True
+    # What was given up for a bug is looked at again when an operator asks: it would only fail again, every time.
+    given_up = (image.reason or "").startswith(GAVE_UP)
+    return not given_up and image.reason != object_rejection(state, ports)
+
+
+async def compare_vectors(
+    bucket: str, ports: Ports, patience: Patience, *, too_long: timedelta, page: int = PAGE
+) -> AsyncIterator[Page[int]]:
+    """Vectors of the bucket against its contents, in the order of the vector ids. Raises Outage beyond the budget."""
+    model_id = await patience.run(ports.vectors.model_id)
+    listing = Reopened[int, Sequence[int]](
+        lambda position: ports.vectors.ids(bucket=bucket, after=position, page=page), lambda ids: ids[-1], after=-1
+    )
+
+    async def vectors() -> Sequence[tuple[int, int]]:
+        return [(number, number) for number in await patience.run(listing.next) or ()]
+
+    async def rows(position: int, limit: int) -> Sequence[tuple[int, ContentRecord]]:
+        found = await patience.run(
+            lambda: ports.catalog.page_of_contents_by_vector(bucket, after=position, limit=limit)
+        )
+        return [(content.vector_id, content) for content in found]
+
+    async with listing:
+        async for part in join(vectors, rows, after=-1, page=page):
+            judge = _ContentJudge(ports.limits.fingerprint, model_id, ports.clock.now() - too_long)
+            yield await _compared_vectors(part, bucket, ports, patience, judge)
+
+
+async def _compared_vectors(
+    part: Joined[int, int, ContentRecord], bucket: str, ports: Ports, patience: Patience, judge: _ContentJudge
+) -> Page[int]:
+    contents = [content for _, content in part.pairs] + part.right_only
+    referred = await patience.run(lambda: _referred(bucket, contents, ports))
+    suspects = [content.vector_id for content in part.right_only if content.state is ContentState.INDEXED]
+    # The ids were read a moment before the rows: what has been indexed in between is there by now.
+    there = {content.vector_id for _, content in part.pairs}
+    there |= set(await patience.run(lambda: ports.vectors.get(suspects))) if suspects else set()
+    unknown = await uncarried(part.left_only, ports, patience)
+    drifts = [Drift(DriftKind.ORPHAN_VECTOR, VectorRef(bucket, number)) for number in unknown]
+    for content in contents:
+        kind = judge.drift(content, has_vector=content.vector_id in there, is_referred=content.sha256 in referred)
+        if kind is not None:
+            drifts.append(Drift(kind, content.id))
+    compared = Compared(contents=len(contents), vectors=len(part.pairs) + len(part.left_only))
+    return Page(part.position, compared, drifts)
+
+
+async def uncarried(vector_ids: Sequence[int], ports: Ports, patience: Patience) -> list[int]:
+    """Those ids whose vector is there and that no content carries, in this order: what is being removed is gone by now.
+
+    Only a committed row's id ever gets a vector, and an id that no row carries never comes back: so what is found
+    here belongs to nobody for good.
+    """
+    if not vector_ids:
+        return []
+    there = await patience.run(lambda: ports.vectors.get(vector_ids))
+    carried = await patience.run(lambda: ports.catalog.contents_by_vector(vector_ids))
+    return [number for number in vector_ids if number in there and number not in carried]
+
+
+async def _referred(bucket: str, contents: Sequence[ContentRecord], ports: Ports) -> set[str]:
+    """The SHA-256 of those contents that an image refers to."""
+    if not contents:
+        return set()
+    async with ports.catalog.transaction() as tx:
+        return set(await tx.oldest_references(bucket, [content.sha256 for content in contents]))
+
+
+@dataclass(frozen=True, slots=True)
+class _ContentJudge:
+    limits: str
+    model_id: str
+    latest: datetime
+    """What has been dirty since before this moment was forgotten by the sweep."""
+
+    def drift(self, content: ContentRecord, *, has_vector: bool, is_referred: bool) -> DriftKind | None:
+        """What is wrong with a content, if anything. What is under way is not."""
+        kind = None
+        if content.state is ContentState.INDEXED and not has_vector:
+            kind = DriftKind.MISSING_VECTOR
+        elif content.dirty_since is not None and content.dirty_since > self.latest:
+            kind = None
+        elif content.dirty_since is not None or content.state in (ContentState.PENDING, ContentState.DELETING):
+            kind = DriftKind.PENDING_TOO_LONG
+        elif not is_referred:
+            kind = DriftKind.ORPHAN_CONTENT
+        elif content.state is ContentState.REJECTED and has_vector:
+            kind = DriftKind.ORPHAN_VECTOR
+        elif self._is_outdated(content):
+            kind = DriftKind.STALE
+        return kind
+
+    def _is_outdated(self, content: ContentRecord) -> bool:
+        if content.state is ContentState.REJECTED:
+            return content.limits != self.limits
+        return content.model != self.model_id

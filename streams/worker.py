@@ -1,0 +1,243 @@
+"""A worker process: a Faust app, its health endpoint and its background loops, from start to exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from enum import IntEnum
+from typing import Literal, NoReturn
+
+import structlog
+from aiokafka.errors import KafkaError
+from faust.types import AppT
+
+from imaging.embedding import OnnxEmbedder
+from schemas.errors import BrokerOutage, ConfigurationError, Outage
+from schemas.settings import Settings
+from schemas.topics import topic_specs
+from stores.broker.topics import missing_topics
+from streams import apps
+from streams.background import (
+    CHECK_TIMEOUT_S,
+    leads,
+    sweep_for_ever,
+    watch_dependencies,
+    watch_expired,
+    watch_lag,
+    watch_oldest_pending,
+)
+from streams.composition import WorkerParts, worker_parts
+from streams.deliveries import DeadLetters
+from streams.health import serve_health
+from streams.index import Index
+from streams.ingest import Ingest
+from streams.metrics import DEPENDENCY_UP
+from streams.reconcile.schedule import Schedule
+from streams.requests import Requests
+from streams.sweep import sweep
+
+log = structlog.get_logger(__name__)
+
+Role = Literal["ingest", "index"]
+
+
+class ExitCode(IntEnum):
+    """How a worker ends; after sysexits.h."""
+
+    OK = 0
+    BUG = 70
+    """EX_SOFTWARE: something failed that is no outage."""
+    OUTAGE = 75
+    """EX_TEMPFAIL: an outage outlasted the retry budget. Nothing unhandled was acknowledged: start me again."""
+    CONFIGURATION = 78
+    """EX_CONFIG: an operator has to change something first."""
+
+
+def fatal(error: BaseException) -> NoReturn:
+    """End the process at once, unacknowledged, with the exit code that says why.
+
+    At once, since Faust commits on its way out, and past messages that nobody has handled.
+    """
+    code = exit_code(error)
+    log.critical(
+        "worker_ends",
+        exit_code=int(code),
+        error_type=type(error).__name__,
+        error=str(error),
+        exc_info=error if code is ExitCode.BUG else None,
+    )
+    logging.shutdown()
+    os._exit(code)
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """The exit code of an error that ends a worker."""
+    # Faust's own Kafka client can meet an outage too, in the moment between our first look and its start.
+    if isinstance(error, Outage) or (isinstance(error, KafkaError) and error.retriable):
+        return ExitCode.OUTAGE
+    return ExitCode.CONFIGURATION if isinstance(error, ConfigurationError) else ExitCode.BUG
+
+
+async def run_worker(role: Role, settings: Settings) -> ExitCode:
+    """Run until SIGTERM or SIGINT; an outage that outlasts the budget ends the process from within."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    async with worker_parts(settings) as parts:
+        worker = Worker(role, parts)
+        section = settings.ingest if role == "ingest" else settings.index
+        async with serve_health(section.health_host, section.health_port, worker.checks):
+            try:
+                await worker.run(stop)
+            except Exception as error:
+                fatal(error)
+    return ExitCode.OK
+
+
+class Worker:
+    """One role's Faust app and loops over its parts."""
+
+    def __init__(self, role: Role, parts: WorkerParts) -> None:
+        self._role = role
+        self._parts = parts
+        self._consuming: AppT | None = None
+        self._index: Index | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Wait for what the worker needs, consume until ``stop``, end in good order."""
+        if not await self._ready_to_start(stop):
+            return
+        app = self._create_app()
+        await app.start()
+        self._consuming = app
+        loops = [asyncio.create_task(self._guarded(loop)) for loop in self._loops(app)]
+        log.info("worker_started", role=self._role)
+        crashed = asyncio.create_task(app.wait_until_stopped())
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({crashed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
+            fatal(app.crash_reason or BrokerOutage("the Kafka consumer stopped by itself"))
+        log.info("worker_stopping", role=self._role)
+        for task in loops:
+            task.cancel()
+        await app.stop()
+        if self._index is not None:
+            self._index.close()
+
+    async def _ready_to_start(self, stop: asyncio.Event) -> bool:
+        """Wait for what a worker needs; False if stopped meanwhile.
+
+        Faust only logs a missing topic and then consumes nothing, so the topics are among it.
+        """
+        settings, patience = self._parts.settings, self._parts.patience
+        waiting = asyncio.create_task(patience.run(self._needs))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            waiting.cancel()
+            return False
+        stopped.cancel()
+        await waiting
+        for dependency in ("broker", "catalog", "objects", "vectors"):
+            DEPENDENCY_UP.labels(dependency).set(1)
+        log.info("dependencies_ready", role=self._role, topic_prefix=settings.kafka.topic_prefix)
+        return True
+
+    async def _needs(self) -> None:
+        kafka = self._parts.settings.kafka
+        missing = await missing_topics(kafka, topic_specs(kafka.topics, retention_days=kafka.retention_days))
+        if missing:
+            raise BrokerOutage(f"topics are missing ({', '.join(missing)}): run `twinlens setup`")
+        await self._parts.ports.catalog.check()
+        if self._role == "index":
+            live = await self._parts.ports.vectors.model_id()
+            if live != self._parts.spec.id:
+                raise ConfigurationError(
+                    f"the live collection was made by the model {live}, and the settings name {self._parts.spec.id}"
+                )
+
+    def _create_app(self) -> AppT:
+        settings, ports, patience = self._parts.settings, self._parts.ports, self._parts.patience
+        app = apps.create_app(settings, self._role)
+        if self._role == "ingest":
+            max_bytes = settings.kafka.max_message_bytes
+            ingest = Ingest(ports, DeadLetters(ports, patience, "ingest", max_bytes), settings)
+            apps.add_ingest_agent(app, ingest, settings, fatal)
+            apps.add_requests_agent(app, self._requests(), settings, fatal)
+        else:
+            embedder = OnnxEmbedder(self._parts.spec, threads=settings.model.threads or os.cpu_count() or 1)
+            self._index = Index(ports, patience, settings, embedder)
+            apps.add_index_agent(app, self._index, settings, fatal, ports.reached)
+        return app
+
+    def _requests(self) -> Requests:
+        parts = self._parts
+        max_bytes = parts.settings.kafka.max_message_bytes
+        dead_letters = DeadLetters(parts.ports, parts.patience, "requests", max_bytes)
+        return Requests(parts.requests, dead_letters, parts.settings)
+
+    def _loops(self, app: AppT) -> list[Callable[[], Awaitable[None]]]:
+        parts = self._parts
+        loops: list[Callable[[], Awaitable[None]]] = [
+            lambda: watch_dependencies(self._dependencies(), parts.patience.outages),
+            lambda: watch_lag(app),
+        ]
+        if self._role == "ingest":
+            events = parts.settings.kafka.topics.bucket_events
+            sweeping = parts.settings.sweep
+            schedule = Schedule(parts.ports, parts.patience, parts.settings, lambda: leads(app, events))
+            loops += [
+                lambda: sweep_for_ever("catalog", lambda: sweep(parts.ports), sweeping, parts.patience),
+                lambda: sweep_for_ever("requests", self._requests().sweep, sweeping, parts.patience),
+                lambda: watch_oldest_pending(parts.ports, parts.patience),
+                lambda: watch_expired(app, lambda: schedule.want("expired")),
+                schedule.watch_for_ever,
+                schedule.work_for_ever,
+            ]
+        return loops
+
+    async def _guarded(self, loop: Callable[[], Awaitable[None]]) -> None:
+        """A background loop that fails ends the process: a worker without its sweep is only half there."""
+        try:
+            await loop()
+        except Exception as error:
+            fatal(error)
+
+    def _dependencies(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        ports, buckets = self._parts.ports, self._parts.settings.objects.buckets
+
+        async def objects() -> None:
+            for bucket in buckets:
+                await ports.objects.check(bucket)
+
+        checks: dict[str, Callable[[], Awaitable[None]]] = {
+            "broker": ports.outbox.check,
+            "catalog": ports.catalog.check,
+            "objects": objects,
+        }
+        return checks | {"vectors": ports.vectors.check} if self._role == "index" else checks
+
+    async def checks(self) -> Mapping[str, str]:
+        """The state of each dependency and of the consumer, for /readyz."""
+        dependencies = self._dependencies()
+        states = await asyncio.gather(*[_state(check) for check in dependencies.values()])
+        found = dict(zip(dependencies, states, strict=True))
+        assigned = self._consuming is not None and bool(self._consuming.consumer.assignment())
+        found["consumer"] = "ok" if assigned else "no partitions are assigned yet"
+        return found
+
+
+async def _state(check: Callable[[], Awaitable[None]]) -> str:
+    """Say "ok", or what is wrong with a dependency."""
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            await check()
+    except TimeoutError:
+        return f"no answer within {CHECK_TIMEOUT_S:.0f} s"
+    except (Outage, ConfigurationError) as error:
+        return str(error)
+    return "ok"

@@ -1,0 +1,127 @@
+"""Catalogs to test on: in memory, on SQLite and on MariaDB, each with an empty schema of its own; and rows for them."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import delete
+
+from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef
+from schemas.settings import DatabaseSettings
+from schemas.tables import metadata
+from stores.catalog.engine import create_engine
+from stores.catalog.memory import MemoryCatalog
+from stores.catalog.migrate import upgrade
+from stores.catalog.ports import Catalog
+from stores.catalog.sql import SqlCatalog
+from tests.stack.cleanup import in_own_loop, run_sql
+from tests.stack.fixtures import Servers
+
+BUCKET = "pictures"
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+SQL_BACKENDS = ("sqlite", "mariadb")
+BACKENDS = ("memory", *SQL_BACKENDS)
+
+
+def empty_database(backend: str, request: pytest.FixtureRequest, folder: Path) -> str:
+    """The URL of a database without a schema."""
+    if backend == "sqlite":
+        return f"sqlite+aiosqlite:///{folder / 'catalog.db'}"
+    return str(request.getfixturevalue("mysql_url"))
+
+
+def database_url(backend: str, request: pytest.FixtureRequest, folder: Path) -> str:
+    """The URL of a database that has its schema and no rows."""
+    if backend == "mariadb":
+        return str(request.getfixturevalue("mariadb_catalog"))
+    path = folder / "catalog.db"
+    shutil.copy(request.getfixturevalue("sqlite_template"), path)
+    return f"sqlite+aiosqlite:///{path}"
+
+
+@pytest.fixture(scope="session")
+def mariadb_catalog(servers: Servers) -> Iterator[str]:
+    """The URL of a MariaDB database with the schema, for the whole run: making one takes longer than most tests."""
+    server, name = servers.need("mariadb"), f"t{secrets.token_hex(6)}"
+    in_own_loop(run_sql(server.database, f"CREATE DATABASE {name} CHARACTER SET utf8mb4"))
+    in_own_loop(upgrade(server.database_url(name)))
+    yield server.database_url(name)
+    in_own_loop(run_sql(server.database, f"DROP DATABASE {name}"))
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the schema, to be copied."""
+    path = tmp_path_factory.mktemp("catalog") / "template.db"
+    in_own_loop(upgrade(f"sqlite+aiosqlite:///{path}"))
+    return path
+
+
+@asynccontextmanager
+async def sql_catalog(url: str, *, pool_size: int = 10) -> AsyncIterator[SqlCatalog]:
+    """A catalog on a database that has its schema; its rows are deleted in the end."""
+    catalog = SqlCatalog(create_engine(DatabaseSettings(url=SecretStr(url), pool_size=pool_size)))
+    try:
+        yield catalog
+    finally:
+        async with catalog.transaction() as tx:
+            for table in reversed(metadata.sorted_tables):
+                await tx.connection.execute(delete(table))
+        await catalog.close()
+
+
+@asynccontextmanager
+async def open_catalog(backend: str, request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Catalog]:
+    """An empty catalog."""
+    if backend == "memory":
+        yield MemoryCatalog()
+    else:
+        async with sql_catalog(database_url(backend, request, folder)) as catalog:
+            yield catalog
+
+
+def ref(key: str) -> ObjectRef:
+    """An object in the bucket of these tests."""
+    return ObjectRef(BUCKET, key)
+
+
+def content_id(letter: str) -> ContentId:
+    """A content with a digest of one letter."""
+    return ContentId(BUCKET, letter * 64)
+
+
+def content(letter: str, **changes: Any) -> ContentRecord:
+    """A pending content; its vector id follows from the letter."""
+    return ContentRecord(*content_id(letter), vector_id=ord(letter), created_at=NOW).but(**changes)
+
+
+async def add_content(catalog: Catalog, letter: str, **changes: Any) -> ContentRecord:
+    """Store a content."""
+    async with catalog.transaction() as tx:
+        stored = await tx.lock_or_create_content(content(letter))
+        stored = stored.but(**changes)
+        await tx.save_content(stored)
+    return stored
+
+
+async def add_image(catalog: Catalog, key: str, letter: str | None = None, **changes: Any) -> ImageRecord:
+    """Store an image of an object that is there, and the content that it refers to."""
+    async with catalog.transaction() as tx:
+        placeholder = await tx.lock_image(ref(key), NOW)
+        if letter is not None:
+            await tx.lock_or_create_content(content(letter))
+        fields: dict[str, Any] = {"sha256": letter and letter * 64, "etag": "e", "last_modified": NOW, **changes}
+        image = ImageRecord(placeholder.id, BUCKET, key, placeholder.seq, created_at=NOW, updated_at=NOW, **fields)
+        await tx.save_image(image)
+    return image
+
+
+PENDING, INDEXED, REJECTED, DELETING = ContentState

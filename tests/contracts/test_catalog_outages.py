@@ -1,0 +1,188 @@
+"""The SQL catalog when the database is away, refuses, or asks for the transaction again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from schemas.errors import CatalogOutage
+from schemas.settings import DatabaseSettings
+from stores.catalog.engine import create_engine
+from stores.catalog.migrate import upgrade
+from stores.catalog.sql import SqlCatalog
+from tests.contracts.catalogs import (
+    INDEXED,
+    NOW,
+    add_content,
+    add_image,
+    content_id,
+    database_url,
+    ref,
+    sql_catalog,
+)
+from tests.contracts.waiting import until
+from tests.stack.cleanup import in_own_loop, run_sql
+from tests.stack.process import free_port
+from tests.stack.stack import Stack
+
+
+@pytest_asyncio.fixture
+async def mariadb(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlCatalog]:
+    """An empty catalog on MariaDB."""
+    async with sql_catalog(database_url("mariadb", request, tmp_path)) as catalog:
+        yield catalog
+
+
+@pytest.fixture(scope="module")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A MariaDB of this module's own, to be killed and started again."""
+    stack = Stack(tmp_path_factory.mktemp("mariadb"))
+    stack.start("mariadb")
+    in_own_loop(run_sql(stack.addresses.database, "CREATE DATABASE mortal CHARACTER SET utf8mb4"))
+    yield stack
+    stack.stop()
+
+
+async def test_a_deadlock_is_an_outage_for_one_of_the_two(mariadb: SqlCatalog) -> None:
+    """Error 1213 asks one of the two to run again, and the other one goes through."""
+    await add_image(mariadb, "k", "a")
+    both = asyncio.Barrier(2)
+    outcomes: list[str] = []
+
+    async def first_image_then_content() -> None:
+        async with mariadb.transaction() as tx:
+            await tx.lock_image(ref("k"), NOW)
+            await both.wait()
+            await tx.lock_content(content_id("a"))
+
+    async def first_content_then_image() -> None:
+        async with mariadb.transaction() as tx:
+            await tx.lock_content(content_id("a"))
+            await both.wait()
+            await tx.lock_image(ref("k"), NOW)
+
+    async def outcome_of(step: object) -> None:
+        assert callable(step)
+        try:
+            await step()
+        except CatalogOutage as error:
+            outcomes.append(str(error))
+        else:
+            outcomes.append("committed")
+
+    await asyncio.gather(outcome_of(first_image_then_content), outcome_of(first_content_then_image))
+    [victim] = [outcome for outcome in outcomes if outcome != "committed"]
+    assert "1213" in victim
+
+
+async def test_waiting_too_long_for_a_lock_is_an_outage(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Error 1205 asks to run the transaction again."""
+    url = database_url("mariadb", request, tmp_path)
+    async with sql_catalog(url) as catalog:
+        await add_image(catalog, "k")
+        impatient = SqlCatalog(
+            create_engine(DatabaseSettings(url=SecretStr(f"{url}&init_command=SET innodb_lock_wait_timeout=1")))
+        )
+        async with catalog.transaction() as tx:
+            await tx.lock_image(ref("k"), NOW)
+            with pytest.raises(CatalogOutage, match="1205"):
+                await add_image(impatient, "k")
+        await impatient.close()
+
+
+async def test_mysql_reads_what_was_committed_meanwhile(mariadb: SqlCatalog) -> None:
+    """READ COMMITTED: who waited for a lock sees what the one before it committed, in plain reads too."""
+    await add_content(mariadb, "a")
+    async with mariadb.transaction() as tx:
+        before = await tx.content(content_id("a"))
+        await add_content(mariadb, "a", state=INDEXED)
+        after = await tx.content(content_id("a"))
+    assert before is not None
+    assert after is not None
+    assert (str(before.state), str(after.state)) == ("pending", "indexed")
+
+
+async def test_a_killed_connection_is_an_outage_and_the_next_one_works(mariadb: SqlCatalog) -> None:
+    """A connection that an operator ends takes its transaction along, and nothing else."""
+    with pytest.raises(CatalogOutage):
+        await _insert_on_a_killed_connection(mariadb)
+    await add_image(mariadb, "k", size=2)
+    image = await mariadb.image(ref("k"))
+    assert image is not None
+    assert image.size == 2
+
+
+async def _insert_on_a_killed_connection(catalog: SqlCatalog) -> None:
+    async with catalog.transaction() as tx:
+        await tx.lock_image(ref("k"), NOW)
+        number = (await tx.connection.execute(text("SELECT CONNECTION_ID()"))).scalar_one()
+        async with catalog._engine.connect() as other:
+            await other.execute(text(f"KILL {number}"))
+        await tx.lock_image(ref("k2"), NOW)
+
+
+async def test_a_server_killed_within_a_transaction_is_an_outage_and_recovers(own_server: Stack) -> None:
+    """What was not committed is gone, what was committed is there, and the same catalog works again by itself."""
+    url = own_server.addresses.database_url("mortal")
+    await upgrade(url)
+    async with sql_catalog(url) as catalog:
+        await add_image(catalog, "before", size=1)
+        with pytest.raises(CatalogOutage):
+            await _kill_within(catalog, own_server)
+        with pytest.raises(CatalogOutage):
+            await catalog.image(ref("before"))
+        with pytest.raises(CatalogOutage):
+            await catalog.check()
+        await asyncio.to_thread(own_server.start, "mariadb")
+        await until(catalog.check, seconds=30, through_outages=True)
+        before = await catalog.image(ref("before"))
+        assert before is not None
+        assert before.size == 1
+        assert await catalog.image(ref("during")) is None
+
+
+async def _kill_within(catalog: SqlCatalog, server: Stack) -> None:
+    async with catalog.transaction() as tx:
+        await tx.lock_image(ref("during"), NOW)
+        await asyncio.to_thread(server.kill, "mariadb")
+        # The first call may find the connection closed, the last one certainly does.
+        await tx.lock_image(ref("during"), NOW)
+
+
+async def test_a_server_that_is_not_there_is_an_outage() -> None:
+    """Refused connections are waited out."""
+    catalog = SqlCatalog(
+        create_engine(DatabaseSettings(url=SecretStr(f"mysql+asyncmy://u:p@127.0.0.1:{free_port()}/twinlens")))
+    )
+    for call in (catalog.check(), catalog.image(ref("k")), add_image(catalog, "k")):
+        with pytest.raises(CatalogOutage):
+            await call
+    await catalog.close()
+
+
+async def test_a_crowd_waits_for_a_connection_instead_of_failing(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """More transactions at once than the pool has connections all come through."""
+    async with sql_catalog(database_url("mariadb", request, tmp_path), pool_size=2) as catalog:
+        await asyncio.gather(*[add_image(catalog, f"k{number}") for number in range(40)])
+        assert await catalog.count_images("pictures") == 40
+
+
+async def test_a_locked_sqlite_file_is_an_outage(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Another process that holds SQLite's write lock for longer than we wait is waited out by the caller."""
+    url = database_url("sqlite", request, tmp_path)
+    async with sql_catalog(url) as catalog, sql_catalog(url) as other:
+        async with catalog._engine.connect() as connection:
+            await connection.exec_driver_sql("PRAGMA busy_timeout = 100")
+        async with other.transaction() as tx:
+            await tx.lock_image(ref("k"), NOW)
+            with pytest.raises(CatalogOutage, match="locked"):
+                await add_image(catalog, "k")
+        await add_image(catalog, "k")

@@ -1,0 +1,282 @@
+"""What only an S3 server can do to us: notification rules, refused credentials, broken answers, its end and return."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import socketserver
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from minio import Minio
+from minio.notificationconfig import NotificationConfig, QueueConfig, SuffixFilterRule
+from pydantic import SecretStr
+
+from schemas.errors import ConfigurationError, ObjectStoreOutage, RequestRefused
+from schemas.records import ObjectRef
+from schemas.settings import ObjectSettings
+from stores.objects.s3 import S3Objects
+from tests.contracts.object_stores import keys_of, read_all, s3_settings, stream_all
+from tests.contracts.waiting import silent_port, until
+from tests.stack.fixtures import Servers
+from tests.stack.minio import MAIN_ROUTE, TEST_ROUTES
+from tests.stack.stack import Stack
+
+
+@pytest.fixture
+def settings(servers: Servers) -> ObjectSettings:
+    """Settings for a running MinIO, with its main notification target."""
+    return s3_settings(servers.need("minio"), arn=MAIN_ROUTE.arn)
+
+
+@pytest_asyncio.fixture
+async def store(settings: ObjectSettings) -> AsyncIterator[S3Objects]:
+    """A store on a running MinIO."""
+    opened = S3Objects(settings)
+    yield opened
+    await opened.close()
+
+
+def rules(client: Minio, bucket: str) -> list[tuple[str, list[str]]]:
+    """The bucket's notification rules: target and kinds of events."""
+    found = client.get_bucket_notification(bucket).queue_config_list or []
+    return sorted((rule.queue or "", sorted(rule.events)) for rule in found)
+
+
+OURS = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
+
+
+async def test_a_bucket_announces_its_changes(store: S3Objects, s3: Minio, bucket: str) -> None:
+    """`ensure_bucket` adds one rule, however often it runs."""
+    await store.ensure_bucket(bucket)
+    await store.ensure_bucket(bucket)
+    assert rules(s3, bucket) == [(MAIN_ROUTE.arn, OURS)]
+
+
+async def test_other_rules_stay(store: S3Objects, s3: Minio, bucket: str) -> None:
+    """Rules of other targets and for other events are kept; a narrower one of ours is widened."""
+    other = TEST_ROUTES[0].arn
+    narrow = QueueConfig(
+        queue=MAIN_ROUTE.arn,
+        events=["s3:ObjectCreated:Put", "s3:ObjectAccessed:Get"],
+        suffix_filter_rule=SuffixFilterRule(".jpg"),
+    )
+    elsewhere = QueueConfig(queue=other, events=["s3:ObjectCreated:*"])
+    s3.set_bucket_notification(bucket, NotificationConfig(queue_config_list=[elsewhere, narrow]))
+    await store.ensure_bucket(bucket)
+    assert rules(s3, bucket) == sorted(
+        [(other, ["s3:ObjectCreated:*"]), (MAIN_ROUTE.arn, ["s3:ObjectAccessed:Get"]), (MAIN_ROUTE.arn, OURS)]
+    )
+
+
+async def test_an_unknown_notification_target_is_a_configuration_error(settings: ObjectSettings, bucket: str) -> None:
+    """The text names the setting to change."""
+    opened = S3Objects(settings.model_copy(update={"notification_arn": "arn:minio:sqs::NOWHERE:kafka"}))
+    with pytest.raises(ConfigurationError, match="notification_arn"):
+        await opened.ensure_bucket(bucket)
+    await opened.close()
+
+
+async def test_without_a_target_no_rule_is_made(settings: ObjectSettings, s3: Minio, bucket: str) -> None:
+    """An empty ARN leaves the notifications alone."""
+    opened = S3Objects(settings.model_copy(update={"notification_arn": ""}))
+    await opened.ensure_bucket(bucket)
+    assert rules(s3, bucket) == []
+    await opened.close()
+
+
+async def test_refused_credentials_are_an_outage(settings: ObjectSettings, bucket: str) -> None:
+    """While keys are rotated nothing is given up, and nothing is said to be missing."""
+    for change in ({"access_key": "nobody"}, {"secret_key": SecretStr("wrong-secret")}):
+        opened = S3Objects(settings.model_copy(update=change))
+        ref = ObjectRef(bucket, "a.png")
+        for call in (opened.head(ref), read_all(opened, ref), keys_of(opened, bucket), opened.check(bucket)):
+            with pytest.raises(ObjectStoreOutage):
+                await call
+        await opened.close()
+
+
+async def test_a_folder_marker_is_an_object(store: S3Objects, bucket: str) -> None:
+    """A key that ends with a slash names an object of its own, beside those below it."""
+    for key in ("dir/", "dir/a.png"):
+        await store.put(ObjectRef(bucket, key), b"", content_type="application/x-directory")
+    assert await keys_of(store, bucket) == ["dir/", "dir/a.png"]
+    state = await store.head(ObjectRef(bucket, "dir/"))
+    assert state is not None
+    assert state.size == 0
+
+
+async def test_packed_objects_are_read_as_they_are_stored(store: S3Objects, s3: Minio, bucket: str) -> None:
+    """A Content-Encoding is the object's own affair: size, hash and bytes are those in the store."""
+    packed = gzip.compress(b"x" * 100_000)
+    s3.put_object(bucket, "a.svgz", io.BytesIO(packed), len(packed), metadata={"Content-Encoding": "gzip"})
+    found = await read_all(store, ObjectRef(bucket, "a.svgz"))
+    assert found is not None
+    assert found[1] == packed
+    assert found[0].size == len(packed)
+    assert await stream_all(store.stream(ObjectRef(bucket, "a.svgz"))) == packed
+
+
+async def test_metadata_beyond_ascii_is_refused(store: S3Objects, bucket: str) -> None:
+    """S3 can't carry it, and the text says which."""
+    for value in ("ü", "line\nbreak"):
+        with pytest.raises(RequestRefused, match="external-id"):
+            await store.put(ObjectRef(bucket, "a.png"), b"", content_type="image/png", metadata={"external-id": value})
+    for content_type in ("image/png\r\nX: y", "ü"):
+        with pytest.raises(RequestRefused, match="Content-Type"):
+            await store.put(ObjectRef(bucket, "a.png"), b"", content_type=content_type)
+    for name in ("two words", "colon:", "", "ü"):
+        with pytest.raises(RequestRefused, match="name"):
+            await store.put(ObjectRef(bucket, "a.png"), b"", content_type="image/png", metadata={name: "x"})
+
+
+@contextmanager
+def answering(answer: bytes) -> Iterator[ObjectSettings]:
+    """Settings of a server that gives the same answer to every request, and hangs up."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(answer)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield ObjectSettings(endpoint=f"127.0.0.1:{server.server_address[1]}", timeout_s=2)
+        server.shutdown()
+        thread.join()
+
+
+def http(status: str, body: bytes, *headers: str) -> bytes:
+    """An HTTP answer."""
+    return "\r\n".join([f"HTTP/1.1 {status}", "Connection: close", *headers, "", ""]).encode() + body
+
+
+def s3_error(status: str, code: str) -> bytes:
+    """An S3 error answer."""
+    body = f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode()
+    return http(status, body, "Content-Type: application/xml", f"Content-Length: {len(body)}")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        s3_error("503 Slow Down", "SlowDown"),
+        s3_error("503 Service Unavailable", "ServiceUnavailable"),
+        s3_error("500 Internal Server Error", "InternalError"),
+        s3_error("429 Too Many Requests", "TooManyRequests"),
+        s3_error("403 Forbidden", "RequestTimeTooSkewed"),
+        s3_error("404 Not Found", "NoSuchBucket"),
+        http("502 Bad Gateway", b"<html>nginx</html>", "Content-Type: text/html", "Content-Length: 18"),
+        http("404 Not Found", b"<html>nginx</html>", "Content-Type: text/html", "Content-Length: 18"),
+        http("200 OK", b"half", "Content-Length: 8", 'ETag: "x"', "Last-Modified: Mon, 01 Jan 2024 00:00:00 GMT"),
+        b"no HTTP at all\r\n\r\n",
+        b"",
+    ],
+    ids=[
+        "slow-down",
+        "503",
+        "500",
+        "429",
+        "clock",
+        "no-bucket",
+        "proxy-502",
+        "proxy-404",
+        "cut-off",
+        "garbage",
+        "empty",
+    ],
+)
+async def test_broken_answers_are_outages(answer: bytes) -> None:
+    """Neither an overloaded server, nor a proxy's error page, nor an answer that breaks off is a fact on an object."""
+    with answering(answer) as settings:
+        opened = S3Objects(settings)
+        ref = ObjectRef("pictures", "a.png")
+        for call in (read_all(opened, ref), stream_all(opened.stream(ref))):
+            with pytest.raises(ObjectStoreOutage):
+                await call
+        if b"half" not in answer:
+            for other in (opened.head(ref), keys_of(opened, "pictures"), opened.check("pictures")):
+                with pytest.raises(ObjectStoreOutage):
+                    await other
+        await opened.close()
+
+
+async def test_a_server_that_hangs_is_an_outage_after_the_time_limit() -> None:
+    """A server that takes the request and never answers ends in an outage, and no retry doubles the time."""
+    with silent_port() as port:
+        opened = S3Objects(ObjectSettings(endpoint=f"127.0.0.1:{port}", timeout_s=0.5))
+        started = time.monotonic()
+        with pytest.raises(ObjectStoreOutage):
+            await opened.check("pictures")
+        assert time.monotonic() - started < 2
+        await opened.close()
+
+
+async def test_a_killed_server_is_an_outage_and_its_return_is_noticed(tmp_path: Path) -> None:
+    """While it is away every call is an outage; once it is back the same store goes on."""
+    stack = Stack(tmp_path)
+    stack.start("minio")
+    try:
+        store = S3Objects(s3_settings(stack.addresses, timeout_s=5))
+        await until(lambda: store.ensure_bucket("pictures"), through_outages=True)
+        ref = ObjectRef("pictures", "a.png")
+        etag = await store.put(ref, b"x" * 1_000_000, content_type="image/png")
+        stream = store.stream(ref)
+        await anext(stream)
+        stack.process("minio").kill()
+        for call in (
+            store.head(ref),
+            read_all(store, ref),
+            stream_all(store.stream(ref)),
+            store.put(ref, b"", content_type="image/png"),
+            store.delete(ref),
+            keys_of(store, "pictures"),
+            store.check("pictures"),
+            store.ensure_bucket("pictures"),
+        ):
+            with pytest.raises(ObjectStoreOutage):
+                await call
+        stack.process("minio").start()
+        state = await until(lambda: store.head(ref), lambda found: found is not None, through_outages=True)
+        assert state is not None
+        assert state.etag == etag
+        await store.close()
+    finally:
+        stack.stop()
+
+
+def bucket_folder(root: Path) -> Path:
+    """Where MinIO keeps the bucket."""
+    [found] = [path for path in root.rglob("pictures") if path.is_dir() and ".minio.sys" not in path.parts]
+    return found
+
+
+async def test_a_volume_that_is_away_is_an_outage(tmp_path: Path) -> None:
+    """When the bucket's folder vanishes under a running MinIO, no object of it is said to be missing."""
+    stack = Stack(tmp_path)
+    stack.start("minio")
+    try:
+        store = S3Objects(s3_settings(stack.addresses))
+        await until(lambda: store.ensure_bucket("pictures"), through_outages=True)
+        ref = ObjectRef("pictures", "a.png")
+        await store.put(ref, b"x", content_type="image/png")
+        volume = bucket_folder(tmp_path)
+        volume.rename(tmp_path / "away")
+        for call in (store.head(ref), read_all(store, ref), keys_of(store, "pictures"), store.delete(ref)):
+            with pytest.raises(ObjectStoreOutage):
+                await call
+        (tmp_path / "away").rename(volume)
+        assert await keys_of(store, "pictures") == ["a.png"]
+        await store.close()
+    finally:
+        stack.stop()

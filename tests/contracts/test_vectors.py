@@ -1,0 +1,308 @@
+"""What every vector index must do: Milvus, the Milvus Lite server, and the one in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Final, Protocol
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from schemas.collection import MAX_VECTOR_ID
+from schemas.errors import ConfigurationError, VectorIndexOutage
+from schemas.settings import VectorSettings
+from stores.vectors.memory import MemoryVectors
+from stores.vectors.milvus import MilvusVectors
+from stores.vectors.ports import Vector, VectorEntry, VectorIndex
+from tests.contracts.vector_servers import milvus_lite_server
+from tests.contracts.waiting import until
+from tests.stack.process import free_port
+
+pytestmark = pytest.mark.asyncio
+
+DIMENSION: Final = 32
+MODEL: Final = "sscd"
+BACKENDS: Final = ("memory", "milvus-lite", "milvus")
+
+
+class ClosableIndex(VectorIndex, Protocol):
+    """A vector index that can be closed."""
+
+    async def close(self) -> None:
+        """Give back connections."""
+
+
+@pytest.fixture(scope="session")
+def milvus_lite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of a running Milvus Lite server."""
+    port = free_port()
+    server = milvus_lite_server(tmp_path_factory.mktemp("milvus-lite"), port)
+    server.start()
+    yield f"http://127.0.0.1:{port}"
+    server.stop()
+
+
+@pytest_asyncio.fixture(params=BACKENDS)
+async def blank(request: pytest.FixtureRequest) -> AsyncIterator[ClosableIndex]:
+    """An index on which nothing was set up."""
+    index: ClosableIndex
+    if request.param == "memory":
+        index = MemoryVectors()
+    elif request.param == "milvus-lite":
+        uri = request.getfixturevalue("milvus_lite")
+        index = MilvusVectors(VectorSettings(uri=uri, alias=f"t{secrets.token_hex(6)}"))
+    else:
+        uri, alias = request.getfixturevalue("milvus"), request.getfixturevalue("milvus_alias")
+        index = MilvusVectors(VectorSettings(uri=uri, alias=alias))
+    yield index
+    await index.close()
+
+
+@pytest_asyncio.fixture
+async def index(blank: ClosableIndex) -> ClosableIndex:
+    """An index with an empty collection."""
+    await blank.ensure_collection(model_id=MODEL, dimension=DIMENSION)
+    return blank
+
+
+def vectors(count: int, seed: int = 0) -> list[Vector]:
+    """Unit vectors in random directions."""
+    rows = np.random.default_rng(seed).standard_normal((count, DIMENSION)).astype(np.float32)
+    return list(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def entries(ids: Sequence[int], bucket: str = "pictures", seed: int = 0) -> list[VectorEntry]:
+    """An entry per id."""
+    pairs = zip(ids, vectors(len(ids), seed), strict=True)
+    return [VectorEntry(number, bucket, vector) for number, vector in pairs]
+
+
+def random_ids(count: int, seed: int = 0) -> list[int]:
+    """Ids as Twinlens draws them: 63 bits, in no order."""
+    generator = np.random.default_rng(seed)
+    return [int(number) for number in generator.integers(0, 2**63 - 1, count)]
+
+
+async def all_ids(index: VectorIndex, bucket: str, *, after: int = -1, page: int = 1000) -> list[int]:
+    """What `ids` yields, in one list; no page is empty or too large."""
+    found: list[int] = []
+    async for numbers in index.ids(bucket=bucket, after=after, page=page):
+        assert 0 < len(numbers) <= page
+        found.extend(numbers)
+    return found
+
+
+async def test_stored_vectors_are_found_by_cosine(index: VectorIndex) -> None:
+    """A search finds a stored vector first, with a cosine of 1, and others in falling order."""
+    stored = entries(random_ids(50))
+    await index.upsert(stored)
+    [hits] = await index.search([stored[7].vector], limit=10, strong=True)
+    assert hits[0].vector_id == stored[7].vector_id
+    assert hits[0].cosine == pytest.approx(1, abs=1e-5)
+    expected = sorted((float(e.vector @ stored[7].vector) for e in stored), reverse=True)[:10]
+    assert [hit.cosine for hit in hits] == pytest.approx(expected, abs=1e-5)
+
+
+async def test_many_queries_are_answered_in_their_order(index: VectorIndex) -> None:
+    """Each query of a search gets its own answer."""
+    stored = entries(random_ids(20))
+    await index.upsert(stored)
+    answers = await index.search([entry.vector for entry in stored], limit=1, strong=True)
+    assert [hits[0].vector_id for hits in answers] == [entry.vector_id for entry in stored]
+
+
+async def test_offset_continues_where_the_limit_ended(index: VectorIndex) -> None:
+    """Two pages of a search make up the longer answer."""
+    stored = entries(random_ids(40))
+    await index.upsert(stored)
+    query = [vectors(1, seed=9)[0]]
+    [whole] = await index.search(query, limit=20, strong=True)
+    [first] = await index.search(query, limit=10, strong=True)
+    [second] = await index.search(query, limit=10, offset=10, strong=True)
+    assert [*first, *second] == whole
+
+
+async def test_the_largest_window_is_served_and_a_larger_one_is_a_bug(index: VectorIndex) -> None:
+    """An offset + limit may be 1,000 and no more, also when most vectors lie in sealed segments."""
+    await index.upsert(entries(random_ids(1200)))
+    await index.flush()
+    [hits] = await index.search([vectors(1)[0]], limit=100, offset=900, strong=True)
+    assert len(hits) == 100
+    with pytest.raises(ValueError, match=r"offset \+ limit"):
+        await index.search([vectors(1)[0]], limit=100, offset=901)
+
+
+async def test_a_bucket_restricts_a_search_and_a_count(index: VectorIndex) -> None:
+    """Only vectors of the bucket are found and counted when a bucket is given."""
+    ids = random_ids(30)
+    await index.upsert([*entries(ids[:20], "one"), *entries(ids[20:], "two-2.x", seed=1)])
+    [hits] = await index.search([vectors(1)[0]], limit=30, bucket="two-2.x", strong=True)
+    assert {hit.vector_id for hit in hits} == set(ids[20:])
+    assert (await index.count("one"), await index.count("two-2.x"), await index.count("three")) == (20, 10, 0)
+    assert await index.count() == 30
+    assert await index.search([vectors(1)[0]], limit=5, bucket="three", strong=True) == [[]]
+
+
+async def test_a_search_among_ids_finds_the_best_of_these(index: VectorIndex) -> None:
+    """`among` of any length restricts a search, also across parts of a long list and with an offset."""
+    stored = entries(random_ids(300))
+    await index.upsert(stored)
+    query = stored[0].vector
+    chosen = stored[100:200]
+    # Most of these ids aren't stored, so that the list is longer than one filter holds.
+    among = [entry.vector_id for entry in chosen] + random_ids(9000, seed=5)
+    [hits] = await index.search([query], limit=10, offset=5, among=among, strong=True)
+    best = sorted(chosen, key=lambda entry: -float(entry.vector @ query))
+    assert [hit.vector_id for hit in hits] == [entry.vector_id for entry in best[5:15]]
+    assert await index.search([query], limit=10, among=[], strong=True) == [[]]
+
+
+async def test_upsert_replaces_and_can_be_repeated(index: VectorIndex) -> None:
+    """Storing under an id that is there replaces its vector and bucket; nothing is doubled."""
+    [old], [new] = entries([7], "one", seed=1), entries([7], "two", seed=2)
+    await index.upsert([old])
+    await index.upsert([old])
+    await index.upsert([new])
+    assert await index.count() == 1
+    assert await index.count("two") == 1
+    assert np.allclose((await index.get([7]))[7], new.vector)
+    [hits] = await index.search([new.vector], limit=5, strong=True)
+    assert [hit.vector_id for hit in hits] == [7]
+    assert hits[0].cosine == pytest.approx(1, abs=1e-5)
+
+
+async def test_an_id_twice_in_one_upsert_is_stored_once(index: VectorIndex) -> None:
+    """The last entry of an id wins within one call."""
+    [old], [new] = entries([7], seed=1), entries([7], seed=2)
+    await index.upsert([old, new])
+    assert await index.count() == 1
+    assert np.allclose((await index.get([7]))[7], new.vector)
+
+
+async def test_get_returns_exactly_what_was_stored(index: VectorIndex) -> None:
+    """The float32 values come back bit by bit; ids that aren't there are left out."""
+    stored = entries(random_ids(700))
+    await index.upsert(stored)
+    found = await index.get([entry.vector_id for entry in stored] + [1, 2, 3])
+    assert set(found) == {entry.vector_id for entry in stored}
+    for entry in stored:
+        assert found[entry.vector_id].dtype == np.float32
+        assert np.array_equal(found[entry.vector_id], entry.vector)
+
+
+async def test_deleted_vectors_are_gone(index: VectorIndex) -> None:
+    """After a delete a strong look finds nothing; deleting again, or nothing at all, is no error."""
+    stored = entries(random_ids(10))
+    await index.upsert(stored)
+    gone = [entry.vector_id for entry in stored[:4]]
+    await index.delete(gone)
+    await index.delete(gone)
+    await index.delete([])
+    await index.upsert([])
+    assert await index.count() == 6
+    assert await index.get(gone) == {}
+    [hits] = await index.search([stored[0].vector], limit=10, strong=True)
+    assert not {hit.vector_id for hit in hits} & set(gone)
+
+
+async def test_a_deleted_id_can_be_stored_again(index: VectorIndex) -> None:
+    """Upsert, delete and upsert of one id at once ends with the vector being there."""
+    [entry] = entries([11])
+    for _ in range(3):
+        await index.upsert([entry])
+        await index.delete([11])
+    await index.upsert([entry])
+    assert list(await index.get([11])) == [11]
+
+
+async def test_changes_become_visible_to_searches_that_are_not_strong(index: VectorIndex) -> None:
+    """A bounded search sees an upsert soon, without a flush."""
+    [entry] = entries([5])
+    await index.upsert([entry])
+    await until(lambda: index.search([entry.vector], limit=1), lambda answer: [h.vector_id for h in answer[0]] == [5])
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+async def test_ids_are_complete_and_rising(index: VectorIndex, flushed: bool) -> None:
+    """`ids` yields every id of the bucket once and in order, for any page size, before and after a flush."""
+    mine, others = random_ids(1500), random_ids(300, seed=1)
+    await index.upsert([*entries(mine, "mine"), *entries(others, "others")])
+    if flushed:
+        await index.flush()
+    for page in (100, 1000):
+        assert await all_ids(index, "mine", page=page) == sorted(mine)
+    assert await all_ids(index, "mine", after=sorted(mine)[700]) == sorted(mine)[701:]
+    assert await all_ids(index, "nobody's") == []
+
+
+async def test_ids_of_any_distribution_are_complete(index: VectorIndex) -> None:
+    """Crowded ids and the smallest and largest ones are all listed."""
+    ids = [0, 1, *range(1000, 1500), 2**62, MAX_VECTOR_ID - 1, MAX_VECTOR_ID]
+    await index.upsert(entries(ids))
+    assert await all_ids(index, "pictures", page=100) == ids
+
+
+async def test_the_collection_is_made_once(index: VectorIndex) -> None:
+    """Setting up again changes nothing; another model or dimension is refused."""
+    await index.upsert(entries([3]))
+    await index.ensure_collection(model_id=MODEL, dimension=DIMENSION)
+    assert await index.count() == 1
+    assert await index.model_id() == MODEL
+    with pytest.raises(ConfigurationError):
+        await index.ensure_collection(model_id="other", dimension=DIMENSION)
+    with pytest.raises(ConfigurationError):
+        await index.ensure_collection(model_id=MODEL, dimension=DIMENSION + 1)
+    assert await index.model_id() == MODEL
+
+
+async def test_two_setups_at_once_make_one_collection(blank: VectorIndex) -> None:
+    """Concurrent setups all succeed; Milvus Lite trips over them, which is an outage that passes."""
+
+    async def set_up() -> None:
+        await until(lambda: blank.ensure_collection(model_id=MODEL, dimension=DIMENSION), through_outages=True)
+
+    await asyncio.gather(*(set_up() for _ in range(3)))
+    await blank.check()
+    assert await blank.count() == 0
+
+
+async def test_without_a_collection_there_is_no_model_and_work_waits(blank: VectorIndex) -> None:
+    """Before the setup, the model is a configuration error and everything else an outage."""
+    with pytest.raises(ConfigurationError, match="setup"):
+        await blank.model_id()
+    with pytest.raises(VectorIndexOutage):
+        await blank.check()
+    with pytest.raises(VectorIndexOutage):
+        await blank.upsert(entries([1]))
+    with pytest.raises(VectorIndexOutage):
+        await blank.search(vectors(1), limit=1)
+
+
+async def test_wrong_arguments_are_bugs_and_store_nothing(index: VectorIndex) -> None:
+    """A vector of another dimension or with NaN, a negative id and an odd bucket are ValueErrors."""
+    good, nan = vectors(1)[0], np.full(DIMENSION, np.nan, dtype=np.float32)
+    wrong = [
+        VectorEntry(1, "pictures", good[:5]),
+        VectorEntry(1, "pictures", nan),
+        VectorEntry(-1, "pictures", good),
+        VectorEntry(MAX_VECTOR_ID + 1, "pictures", good),
+        VectorEntry(1, 'pic"tures', good),
+        VectorEntry(1, "x" * 64, good),
+    ]
+    for entry in wrong:
+        with pytest.raises(ValueError, match=r"."):
+            await index.upsert([entry])
+    with pytest.raises(ValueError, match="shape"):
+        await index.search([good[:5]], limit=1)
+    assert await index.count() == 0
+
+
+async def test_many_calls_at_once_are_all_answered(index: VectorIndex) -> None:
+    """Concurrent writes and searches over one adapter don't disturb each other."""
+    stored = entries(random_ids(60))
+    await asyncio.gather(*(index.upsert([entry]) for entry in stored))
+    answers = await asyncio.gather(*(index.search([entry.vector], limit=1, strong=True) for entry in stored))
+    assert [answer[0][0].vector_id for answer in answers] == [entry.vector_id for entry in stored]

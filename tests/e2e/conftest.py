@@ -1,0 +1,68 @@
+"""One installation on the real servers for all end-to-end tests: starting it anew for each would take minutes."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ops.gallery import make_gallery
+from tests.chaos.live import Live
+from tests.stack.cleanup import drop_collections, in_own_loop, remove_bucket, run_sql
+from tests.stack.fixtures import Servers, claimed_route
+from tests.stack.minio import EventRoute
+from tests.stack.settings import twinlens_environment
+from tests.stack.stack import SERVERS, Addresses
+
+PICTURES = 120
+
+
+@pytest.fixture(scope="session")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Pictures that the project paints itself."""
+    return make_gallery(tmp_path_factory.mktemp("gallery"), PICTURES)
+
+
+@pytest.fixture(scope="session")
+def live(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """Both workers and the query service, running, with the default model."""
+    with claimed_route(servers) as route:
+        yield from _live(servers.need(*SERVERS), route, tmp_path_factory.mktemp("logs"))
+
+
+def _live(addresses: Addresses, route: EventRoute, logs: Path) -> Iterator[Live]:
+    name = f"e2e{secrets.token_hex(4)}"
+    in_own_loop(run_sql(addresses.database, f"CREATE DATABASE {name} CHARACTER SET utf8mb4"))
+    environment = twinlens_environment(
+        addresses,
+        bucket=name,
+        database_url=addresses.database_url(name),
+        route=route,
+        alias=name,
+        more={
+            "TWINLENS_LOG__FORMAT": "json",
+            "TWINLENS_KAFKA__PARTITIONS": "4",
+            "TWINLENS_KAFKA__SESSION_TIMEOUT_S": "6",
+            "TWINLENS_SWEEP__INTERVAL_S": "1",
+            "TWINLENS_SWEEP__FIRST_WAIT_S": "5",
+        },
+    )
+    live = Live(addresses, environment, logs)
+    try:
+        live.application.start()
+        yield live
+    finally:
+        live.application.stop()
+        remove_bucket(live.s3, name)
+        drop_collections(addresses.milvus, name)
+        in_own_loop(run_sql(addresses.database, f"DROP DATABASE {name}"))
+
+
+@pytest.fixture
+def api(live: Live) -> Iterator[httpx.Client]:
+    """A client of the query service."""
+    with httpx.Client(base_url=live.application.api_url, timeout=60) as client:
+        yield client

@@ -1,0 +1,50 @@
+"""`twinlens duplicates` on the real stack."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from ops.copies import TRANSFORMS
+from tests.chaos.live import Live, until
+from tests.unit.pictures import picture
+
+
+def duplicates(live: Live, folder: Path, *options: str) -> str:
+    """What the command prints."""
+    program = str(Path(sys.executable).with_name("twinlens"))
+    done = subprocess.run(
+        [program, "duplicates", "--bucket", live.bucket, *options],
+        env={**os.environ, **live.environment},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_exact_and_near_groups_are_listed(live: Live, gallery: list[Path], api: httpx.Client, tmp_path: Path) -> None:
+    """The same bytes under two keys are an exact group, a picture and its small copy a near one."""
+    data, original = picture(9600), gallery[60].read_bytes()
+    pictures = {"a.png": data, "b.png": data, "big.jpg": original, "small.jpg": TRANSFORMS["half-size"](original)}
+    for name, content in pictures.items():
+        live.put(f"double/{name}", content)
+    counting = {"prefix": "double/", "state": "indexed", "count": "true"}
+    until(lambda: api.get("/v1/images", params=counting).json()["total"] == len(pictures), "all are indexed")
+    exact = [json.loads(line) for line in duplicates(live, tmp_path, "--json").splitlines()]
+    assert {"double/a.png", "double/b.png"} in [{image["key"] for image in group["images"]} for group in exact]
+    rows = list(csv.DictReader(io.StringIO(duplicates(live, tmp_path, "--near", "--csv"))))
+    [group] = {row["group"] for row in rows if row["key"] == "double/small.jpg"}
+    assert "double/big.jpg" in {row["key"] for row in rows if row["group"] == group}
+    for name in pictures:
+        live.delete(f"double/{name}")

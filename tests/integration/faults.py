@@ -1,0 +1,196 @@
+"""What the fault tests do to an installation."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from pydantic import SecretStr
+
+from schemas.messages import bucket_event, encode_key
+from schemas.records import ObjectRef
+from schemas.settings import DatabaseSettings
+from stores.catalog.engine import create_engine
+from stores.catalog.sql import SqlCatalog
+from streams.reconcile.schedule import LAST, WATCHED
+from streams.steps import CRASH_VARIABLE
+from tests.chaos.live import QUICK, Live
+from tests.chaos.reading import read_topic
+from tests.stack.cleanup import in_own_loop, run_sql
+from tests.stack.minio import TEST_ROUTES
+from tests.stack.settings import twinlens_environment
+from tests.stack.stack import Stack
+from tests.unit.pictures import picture
+
+REPOSITORY = Path(__file__).parents[2]
+WITHOUT_RECONCILE = {"TWINLENS_RECONCILE__AFTER_OUTAGE": "false", "TWINLENS_RECONCILE__EVERY_HOURS": "0"}
+"""What is healed under these settings was healed by the handlers and the sweep alone."""
+
+_routes = iter(TEST_ROUTES)
+
+
+@contextmanager
+def installed(stack: Stack, logs: Path, more: Mapping[str, str] | None = None) -> Iterator[Live]:
+    """A new installation on the stack, set up and not started, whose very first comparison is taken as done."""
+    stack.start()
+    name = f"t{secrets.token_hex(4)}"
+    in_own_loop(run_sql(stack.addresses.database, f"CREATE DATABASE {name} CHARACTER SET utf8mb4"))
+    environment = twinlens_environment(
+        stack.addresses,
+        bucket=name,
+        database_url=stack.addresses.database_url(name),
+        route=next(_routes),
+        alias=name,
+        more={**QUICK, **(more or {})},
+    )
+    live = Live(stack.addresses, environment, logs)
+    live.application.setup()
+    asyncio.run(_compared_already(environment["TWINLENS_DATABASE__URL"]))
+    try:
+        yield live
+    finally:
+        live.stop()
+
+
+async def _compared_already(database_url: str) -> None:
+    catalog = SqlCatalog(create_engine(DatabaseSettings(url=SecretStr(database_url))))
+    now = datetime.now(UTC)
+    try:
+        await catalog.save_progress(WATCHED, now.isoformat(), now)
+        last = {"started": now.isoformat(), "finished": now.isoformat(), "reason": "test"}
+        await catalog.save_progress(LAST, last, now)
+    finally:
+        await catalog.close()
+
+
+def crashing(live: Live, step: str, count: int = 1) -> Live:
+    """The same installation's processes, which end themselves when they reach the step."""
+    return live.with_environment({CRASH_VARIABLE: f"{step}:{count}"})
+
+
+def mutated(live: Live, folder: Path, module: str, old: str, new: str) -> Live:
+    """The same installation's processes with a bug planted in a copy of ``streams``."""
+    copy = folder / "planted" / "streams"
+    shutil.copytree(REPOSITORY / "streams", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    source = (copy / module).read_text(encoding="utf-8")
+    assert source.count(old) == 1, f"{module} does not hold this once:\n{old}"
+    (copy / module).write_text(source.replace(old, new), encoding="utf-8")
+    path = os.pathsep.join([str(copy.parent), str(REPOSITORY)])
+    return live.with_environment({"PYTHONPATH": path})
+
+
+def hint(live: Live, keys: list[str]) -> None:
+    """Send bucket events about these keys, as a replay from another year would."""
+
+    async def send() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=live.place.kafka, acks="all")
+        await producer.start()
+        try:
+            for key in keys:
+                ref = ObjectRef(live.bucket, key)
+                event = bucket_event(ref, event_name="s3:ObjectRemoved:Delete", event_time=datetime.now(UTC))
+                topic = f"{live.place.topic_prefix}bucket-events"
+                await producer.send_and_wait(topic, event, key=encode_key(ref))
+        finally:
+            await producer.stop()
+
+    asyncio.run(send())
+
+
+def events(live: Live) -> list[bytes | None]:
+    """The bucket events that Kafka holds."""
+    return [value for _, value in asyncio.run(read_topic(live.place, "bucket-events"))]
+
+
+def committed(live: Live, role: str) -> int:
+    """How many messages the role's group has acknowledged, as the broker knows it."""
+
+    async def ask() -> int:
+        client = AIOKafkaAdminClient(bootstrap_servers=live.place.kafka)
+        await client.start()
+        try:
+            offsets = await client.list_consumer_group_offsets(f"{live.place.topic_prefix}{role}")
+            return sum(max(0, found.offset) for found in offsets.values())
+        except KafkaError:
+            # The group has no coordinator before its first member comes.
+            return 0
+        finally:
+            await client.close()
+
+    return asyncio.run(ask())
+
+
+class Streaming:
+    """Puts, overwrites and deletes objects in a thread until the block ends; each is tried until it is acknowledged."""
+
+    def __init__(self, live: Live, *, per_second: float = 8) -> None:
+        self._live = live
+        self._pause = 1 / per_second
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.operations = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._pause):
+            number = self.operations
+            if number % 7 == 6:
+                self._live.delete(f"s{number - 5:04}.png")
+            elif number % 5 == 4:
+                self._live.put(f"s{max(0, number - 3):04}.png", picture(number % 40))
+            else:
+                self._live.put(f"s{number:04}.png", picture(number % 40))
+            self.operations += 1
+
+
+def change_a_little(live: Live, round_number: int) -> None:
+    """New pictures, a duplicate, an overwrite, a delete and something that is no picture."""
+    base = 1000 * (round_number + 1)
+    live.put(f"r{round_number:02}-a.png", picture(base))
+    live.put(f"r{round_number:02}-b.png", picture(base + 1))
+    live.put(f"r{round_number:02}-copy.png", picture(base))
+    live.put(f"r{round_number:02}-broken.png", broken(round_number))
+    if round_number > 0:
+        live.put(f"r{round_number - 1:02}-a.png", picture(base + 2))
+        live.delete(f"r{round_number - 1:02}-b.png")
+        live.delete(f"r{round_number - 1:02}-broken.png")
+
+
+def broken(number: int) -> bytes:
+    """Bytes that are no picture, other ones for each number."""
+    return f"this is no picture but a text, number {number}".encode()
+
+
+def wait_for(seconds: float) -> None:
+    """Let an outage last: the one thing that only time can do."""
+    time.sleep(seconds)
+
+
+def downs(live: Live, role: str) -> list[str]:
+    """Which dependencies a worker's log calls down, one entry per line."""
+    return [str(line["dependency"]) for line in live.log_events(role) if line.get("event") == "dependency_down"]
+
+
+def as_text(found: object) -> str:
+    """For a failing test's message."""
+    return json.dumps(found, indent=1, default=str)

@@ -1,0 +1,191 @@
+"""The query service's own credentials can read and can't write: tried out on MariaDB, MinIO and Milvus."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from grpc import RpcError
+from minio import Minio
+from minio.credentials.providers import StaticProvider
+from minio.error import S3Error
+from minio.minioadmin import MinioAdmin
+from pymilvus import MilvusClient
+from pymilvus.exceptions import MilvusException
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from ops.grants import create_milvus_reader, minio_policy, mysql_statements
+from schemas.errors import TwinlensError
+from schemas.records import ObjectRef
+from schemas.settings import DatabaseSettings, ObjectSettings, VectorSettings
+from schemas.tables import metadata
+from stores.catalog.engine import create_engine
+from stores.catalog.reading.sql import SqlCatalogReader
+from stores.objects.s3 import S3Objects
+from stores.vectors.milvus import MilvusVectors
+from stores.vectors.ports import VectorEntry
+from tests.stack.fixtures import Servers
+from tests.stack.milvus import milvus_server
+from tests.stack.process import free_port
+
+PASSWORD = "only-for-this-test"
+DENIED = {1044, 1142, 1227}
+"""MySQL: access denied to the database, the command denied for the table, the privilege is missing."""
+
+SQL_WRITES = [
+    "INSERT INTO progress (name, position, updated_at) VALUES ('x', '1', NOW())",
+    "UPDATE images SET etag = NULL",
+    "DELETE FROM contents",
+    "DROP TABLE images",
+    "CREATE TABLE mine (a INT)",
+    "ALTER TABLE images ADD COLUMN mine INT",
+    "TRUNCATE TABLE requests",
+    "LOCK TABLES images WRITE",
+]
+
+
+async def test_mysql_reader_reads_and_can_not_write(mysql_url: str) -> None:
+    """The catalog can be read as the reader; every statement that changes something is denied."""
+    url = make_url(mysql_url)
+    assert url.database
+    user = url.database[:24] + "_r"
+    administrator = create_async_engine(url)
+    async with administrator.begin() as connection:
+        await connection.run_sync(metadata.create_all)
+        for statement in mysql_statements(url.database, user=user, password=PASSWORD):
+            await connection.execute(text(statement))
+    own = url.set(username=user, password=PASSWORD).render_as_string(hide_password=False)
+    engine = create_engine(DatabaseSettings.model_validate({"url": own}))
+    try:
+        catalog = SqlCatalogReader(engine)
+        await catalog.check()
+        assert (await catalog.statistics(None)).objects == 0
+        for statement in SQL_WRITES:
+            async with engine.connect() as connection:
+                with pytest.raises(DBAPIError) as refused:
+                    await connection.execute(text(statement))
+            assert refused.value.orig is not None
+            assert refused.value.orig.args[0] in DENIED, statement
+    finally:
+        await engine.dispose()
+        async with administrator.begin() as connection:
+            await connection.execute(text(f"DROP USER '{user}'@'%'"))
+        await administrator.dispose()
+
+
+@pytest.fixture
+def minio_reader(servers: Servers, bucket: str) -> Iterator[ObjectSettings]:
+    """A MinIO user under the reader's policy for the test's bucket."""
+    at = servers.need("minio")
+    credentials = StaticProvider(at.access_key, at.secret_key)
+    admin = MinioAdmin(endpoint=at.s3, credentials=credentials, secure=False)
+    name = f"reader-{bucket}"
+    admin.policy_add(name, policy=minio_policy([bucket]))
+    admin.user_add(name, PASSWORD)
+    admin.policy_set(name, user=name)
+    yield ObjectSettings.model_validate(
+        {"endpoint": at.s3, "access_key": name, "secret_key": PASSWORD, "buckets": [bucket]}
+    )
+    admin.user_remove(name)
+    admin.policy_remove(name)
+
+
+async def test_minio_reader_reads_and_can_not_write(minio_reader: ObjectSettings, bucket: str, s3: Minio) -> None:
+    """Objects of the bucket can be read as the reader; putting, deleting and other buckets are denied."""
+    s3.put_object(bucket, "a/ü.jpg", io.BytesIO(b"data"), 4)
+    objects = S3Objects(minio_reader)
+    await objects.check(bucket)
+    ref = ObjectRef(bucket, "a/ü.jpg")
+    state = await objects.head(ref)
+    assert state is not None
+    assert b"".join([piece async for piece in objects.stream(ref, etag=state.etag)]) == b"data"
+    assert await objects.head(ObjectRef(bucket, "absent")) is None
+    writes: list[Callable[[], Awaitable[object]]] = [
+        lambda: objects.put(ref, b"other", content_type="image/png"),
+        lambda: objects.delete(ref),
+        lambda: objects.ensure_bucket(bucket + "-2"),
+    ]
+    for write in writes:
+        with pytest.raises(TwinlensError):
+            await write()
+    await objects.close()
+    secret = minio_reader.secret_key.get_secret_value()
+    client = Minio(minio_reader.endpoint, minio_reader.access_key, secret, secure=False)
+    refused: list[Callable[[], Any]] = [
+        lambda: client.put_object(bucket, "b", io.BytesIO(b"x"), 1),
+        lambda: client.remove_object(bucket, "a/ü.jpg"),
+        lambda: client.delete_bucket_notification(bucket),
+        lambda: client.set_bucket_policy(bucket, "{}"),
+        lambda: client.make_bucket("another-bucket"),
+    ]
+    for call in refused:
+        with pytest.raises(S3Error) as error:
+            call()
+        assert error.value.code == "AccessDenied"
+    assert s3.get_object(bucket, "a/ü.jpg").read() == b"data"
+
+
+@pytest.fixture
+def guarded_milvus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A Milvus of its own that asks for credentials."""
+    monkeypatch.setenv("COMMON_SECURITY_AUTHORIZATIONENABLED", "true")
+    port = free_port()
+    server = milvus_server(tmp_path, tmp_path / "logs", port)
+    server.start()
+    yield f"http://127.0.0.1:{port}"
+    server.kill()
+
+
+def _vector() -> np.ndarray:
+    vector = np.zeros(512, np.float32)
+    vector[0] = 1
+    return vector
+
+
+async def test_milvus_reader_searches_and_can_not_write(guarded_milvus: str) -> None:
+    """Vectors can be searched, read and counted under the reader's role; every change is denied."""
+    root = "root:Milvus"
+    writer = MilvusVectors(VectorSettings.model_validate({"uri": guarded_milvus, "token": root}))
+    await writer.ensure_collection(model_id="sscd", dimension=512)
+    await writer.upsert([VectorEntry(1, "b", _vector())])
+    administrator = MilvusClient(uri=guarded_milvus, token=root)
+    for _ in range(2):
+        create_milvus_reader(administrator, password=PASSWORD)
+    token = f"twinlens_reader:{PASSWORD}"
+    reader = MilvusVectors(VectorSettings.model_validate({"uri": guarded_milvus, "token": token}))
+    await reader.check()
+    assert await reader.model_id() == "sscd"
+    assert await reader.count() == 1
+    [[hit]] = await reader.search([_vector()], limit=5, strong=True)
+    assert hit.vector_id == 1
+    assert set(await reader.get([1])) == {1}
+    writes: list[Callable[[], Awaitable[object]]] = [
+        lambda: reader.upsert([VectorEntry(2, "b", _vector())]),
+        lambda: reader.delete([1]),
+        reader.flush,
+    ]
+    for write in writes:
+        with pytest.raises(TwinlensError):
+            await write()
+    client = MilvusClient(uri=guarded_milvus, token=token)
+    refused: list[Callable[[], Any]] = [
+        lambda: client.drop_collection("twinlens_sscd"),
+        lambda: client.create_collection("mine", dimension=4),
+        lambda: client.drop_alias("twinlens"),
+        lambda: client.release_collection("twinlens_sscd"),
+        lambda: client.create_user("another", "password1"),
+    ]
+    for call in refused:
+        with pytest.raises((MilvusException, RpcError), match=r"(?i)permission.?den"):
+            call()
+    assert await writer.count() == 1
+    client.close()
+    administrator.close()
+    await reader.close()
+    await writer.close()

@@ -1,0 +1,207 @@
+"""Servers that go away, workers that are killed, and what must come of it, on the real servers."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streams.steps import Step
+from tests.chaos.live import Live, until
+from tests.integration.faults import (
+    WITHOUT_RECONCILE,
+    Streaming,
+    as_text,
+    broken,
+    change_a_little,
+    committed,
+    crashing,
+    downs,
+    events,
+    hint,
+    installed,
+    mutated,
+    wait_for,
+)
+from tests.stack.stack import ServerName, Stack
+from tests.unit.pictures import picture
+
+pytestmark = pytest.mark.timeout(900)
+
+OUTAGE_SECONDS = 8.0
+INGEST_STEPS = (
+    Step.OBJECT_SEEN, Step.OBJECT_READ, Step.IMAGE_LOCKED, Step.CONTENT_LOCKED, Step.OBJECT_COMMITTED,
+    Step.CONTENT_SENT, Step.IMAGE_SENT, Step.IMAGE_PUBLISHED, Step.BATCH_HANDLED, Step.BATCH_ACKED,
+)  # fmt: skip
+INDEX_STEPS = (
+    Step.CONTENT_LOCKED, Step.DELETING_COMMITTED, Step.VECTOR_DELETED, Step.CONTENT_DELETED, Step.ATTEMPT_COMMITTED,
+    Step.CONTENT_FETCHED, Step.CONTENT_DECODED, Step.CONTENT_EMBEDDED, Step.VECTOR_STORED, Step.INDEXED_COMMITTED,
+    Step.REJECTED_COMMITTED, Step.CONTENT_CLEARED, Step.IMAGE_SENT, Step.IMAGE_PUBLISHED, Step.BATCH_HANDLED,
+    Step.BATCH_ACKED,
+)  # fmt: skip
+
+
+@pytest.fixture
+def calm(private_stack: Stack, tmp_path: Path) -> Iterator[Live]:
+    """An installation that is never compared by itself: only the handlers and the sweep can put things right."""
+    more = WITHOUT_RECONCILE | {"TWINLENS_INDEX__MAX_ATTEMPTS": "50"}
+    with installed(private_stack, tmp_path, more) as live:
+        yield live
+
+
+@pytest.mark.parametrize(("role", "steps"), [("ingest", INGEST_STEPS), ("index", INDEX_STEPS)])
+def test_a_worker_killed_at_any_step_loses_and_doubles_nothing(calm: Live, role: str, steps: tuple[Step, ...]) -> None:
+    """What a worker killed at any step between fetching and acknowledging leaves undone, its successor does."""
+    other = "index" if role == "ingest" else "ingest"
+    calm.start(other)
+    for number, step in enumerate(steps):
+        doomed = crashing(calm, step).application.processes[role]
+        doomed.launch()
+        change_a_little(calm, number)
+        until(lambda doomed=doomed: doomed.exit_code is not None, f"{role} reaches {step}")  # type: ignore[misc]
+        assert doomed.exit_code == -signal.SIGKILL, f"{step}: {doomed.log_end()}"
+    calm.start(role)
+    settled = calm.settles(broken=[broken(number) for number in range(len(steps))])
+    assert settled.total == 0, as_text(settled.as_json())
+
+
+def test_every_step_is_covered() -> None:
+    """No step between fetching and acknowledging is left out of the test above."""
+    assert {*INGEST_STEPS, *INDEX_STEPS} == set(Step)
+
+
+DEPENDENCIES: dict[ServerName, tuple[str, str]] = {
+    "kafka": ("ingest", "broker"),
+    "minio": ("ingest", "objects"),
+    "mariadb": ("ingest", "catalog"),
+    "milvus": ("index", "vectors"),
+}
+
+
+@pytest.mark.parametrize("server", list(DEPENDENCIES))
+def test_an_outage_is_waited_out(private_stack: Stack, tmp_path: Path, server: ServerName) -> None:
+    """A server that goes away costs nothing but time: readiness names it, the log says it once."""
+    role, dependency = DEPENDENCIES[server]
+    with installed(private_stack, tmp_path) as live:
+        live.start("ingest", "index")
+        pids = {name: live.application.processes[name].pid for name in ("ingest", "index")}
+        with Streaming(live):
+            wait_for(2)
+            private_stack.kill(server)
+            until(lambda: live.readiness(role)[1].get(dependency, "ok") != "ok", f"/readyz names {dependency}")
+            assert live.readiness(role)[0] == 503
+            wait_for(OUTAGE_SECONDS)
+            private_stack.start(server)
+            wait_for(2)
+        settled = live.settles(150)
+        assert settled.total == 0, as_text(settled.as_json())
+        until(lambda: live.readiness(role)[0] == 200, "ready again")
+        assert pids == {name: live.application.processes[name].pid for name in ("ingest", "index")}
+        assert downs(live, role).count(dependency) == 1
+
+
+def test_a_vanished_bucket_never_empties_the_catalog(private_stack: Stack, calm: Live, tmp_path: Path) -> None:
+    """While a bucket is gone, as an unmounted volume, events about its objects remove nothing."""
+    keys = [f"{number:02}.png" for number in range(12)]
+    for number, key in enumerate(keys):
+        calm.put(key, picture(number))
+    calm.start("ingest", "index")
+    assert calm.settles().total == 0
+    volume = private_stack._folder / "minio" / "data" / calm.bucket
+    away = tmp_path / "unmounted"
+    volume.rename(away)
+    hint(calm, keys)
+    until(lambda: calm.readiness("ingest")[1].get("objects", "ok") != "ok", "/readyz names the bucket")
+    wait_for(3)
+    assert calm.catalog_keys() == set(keys)
+    if volume.exists():
+        volume.rename(tmp_path / "left-behind")
+    away.rename(volume)
+    settled = calm.settles()
+    assert settled.total == 0, as_text(settled.as_json())
+    assert settled.compared["objects"] == len(keys)
+
+
+def test_an_outage_beyond_the_budget_ends_the_worker(private_stack: Stack, tmp_path: Path) -> None:
+    """An outage beyond the budget ends the worker with code 75, unacknowledged; started again, it goes on."""
+    more = WITHOUT_RECONCILE | {"TWINLENS_RETRY__BUDGET_S": "3"}
+    with installed(private_stack, tmp_path, more) as live:
+        live.start("ingest", "index")
+        for number in range(5):
+            live.put(f"before{number}.png", picture(number))
+        assert live.settles().total == 0
+        private_stack.kill("milvus")
+        for number in range(5):
+            live.put(f"during{number}.png", picture(100 + number))
+        index = live.application.processes["index"]
+        until(lambda: index.exit_code is not None, "the index worker gives up")
+        assert index.exit_code == 75, index.log_end()
+        private_stack.start("milvus")
+        live.start("index")
+        settled = live.settles()
+        assert settled.total == 0, as_text(settled.as_json())
+
+
+def test_everything_killed_at_once_comes_back(private_stack: Stack, tmp_path: Path) -> None:
+    """After a power cut of all servers and workers in the middle of the stream, everything agrees again."""
+    with installed(private_stack, tmp_path) as live:
+        live.start("ingest", "index")
+        with Streaming(live):
+            wait_for(3)
+            for server in DEPENDENCIES:
+                private_stack.kill(server)
+            for role in ("ingest", "index"):
+                live.application.processes[role].kill()
+            private_stack.start()
+            live.start("ingest", "index")
+            wait_for(2)
+        settled = live.settles(150)
+        assert settled.total == 0, as_text(settled.as_json())
+
+
+HANDLED_FIRST = """            await ingest.handle(deliveries)
+            await ingest.ports.reached(Step.BATCH_HANDLED)
+            await acknowledge(events, ingest.ports.reached)
+"""
+ACKNOWLEDGED_FIRST = """            await acknowledge(events, ingest.ports.reached)
+            await ingest.handle(deliveries)
+            await ingest.ports.reached(Step.BATCH_HANDLED)
+"""
+SWALLOWED = """            try:
+                await ingest.handle(deliveries)
+            except Exception:
+                pass
+            await ingest.ports.reached(Step.BATCH_HANDLED)
+            await acknowledge(events, ingest.ports.reached)
+"""
+PLANTED = {
+    "as it is": HANDLED_FIRST,
+    "acknowledged before the write": ACKNOWLEDGED_FIRST,
+    "an exception swallowed": SWALLOWED,
+}
+
+
+@pytest.mark.parametrize("bug", list(PLANTED))
+def test_finds_planted_bugs_of_the_agent(private_stack: Stack, tmp_path: Path, bug: str) -> None:
+    """An agent that acknowledges too early or swallows errors loses events in an outage; ours does not."""
+    more = WITHOUT_RECONCILE | {"TWINLENS_RETRY__BUDGET_S": "8"}
+    with installed(private_stack, tmp_path, more) as live:
+        for number in range(6):
+            live.put(f"{number}.png", picture(number))
+        until(lambda: len(events(live)) == 6, "MinIO has emptied its queue of events")
+        private_stack.kill("minio")
+        _run_into_the_outage(mutated(live, tmp_path, "apps.py", HANDLED_FIRST, PLANTED[bug]))
+        private_stack.start("minio")
+        live.start("ingest", "index")
+        settled = live.settles(60 if bug == "as it is" else 12)
+        assert (settled.total == 0) == (bug == "as it is"), as_text(settled.as_json())
+
+
+def _run_into_the_outage(live: Live) -> None:
+    """The worker takes the events, meets the outage, and ends or acknowledges; then it is killed."""
+    worker = live.application.processes["ingest"]
+    worker.launch()
+    until(lambda: worker.exit_code is not None or committed(live, "ingest") > 0, "the worker ends or acknowledges")
+    worker.kill()

@@ -1,0 +1,330 @@
+"""Each interleaving of the converge handlers that matters, forced at named points, on SQLite and on MariaDB."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from streams.converge_object import ObjectOutcome
+from streams.steps import Step
+from tests.contracts.catalogs import SQL_BACKENDS, open_catalog
+from tests.interleavings.installation import Halt, Installation, content_of, ref
+
+A, B = b"picture A", b"picture B"
+
+
+@pytest_asyncio.fixture(params=SQL_BACKENDS)
+async def twinlens(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Installation]:
+    """An installation with an empty bucket; at the end of each test all of it has to agree."""
+    async with open_catalog(request.param, request, tmp_path) as catalog:
+        installation = Installation(catalog)
+        yield installation
+        async with asyncio.timeout(60):
+            await installation.come_to_rest()
+        await installation.assert_agreement()
+
+
+async def indexed(twinlens: Installation, objects: dict[str, bytes]) -> None:
+    """Put objects and let them be indexed."""
+    for key, data in objects.items():
+        twinlens.put(key, data)
+        await twinlens.ingest(key)
+    await twinlens.handle_messages()
+
+
+async def halted[T](work: Coroutine[Any, Any, T], halt: Halt) -> asyncio.Task[T]:
+    """Start a worker and wait until it has stopped."""
+    task = asyncio.create_task(work)
+    await halt.arrival(task)
+    return task
+
+
+async def released[T](halt: Halt, task: asyncio.Task[T]) -> T:
+    """Let the worker go on, to its end."""
+    halt.release()
+    async with asyncio.timeout(30):
+        return await task
+
+
+BEFORE_THE_SECOND_HEAD = (Step.OBJECT_SEEN, Step.OBJECT_READ, Step.IMAGE_LOCKED)
+
+
+@pytest.mark.parametrize("step", BEFORE_THE_SECOND_HEAD)
+async def test_an_object_that_is_overwritten_while_it_is_read_is_read_again(twinlens: Installation, step: Step) -> None:
+    """The row shows the bytes that were there while it was locked, without the later hint's help."""
+    twinlens.put("k", A)
+    halt = Halt(step)
+    worker = await halted(twinlens.ingest("k", halt), halt)
+    twinlens.put("k", B)
+    assert await released(halt, worker) is ObjectOutcome.STORED
+    image = await twinlens.ports.catalog.image(ref("k"))
+    assert image is not None
+    assert image.sha256 == content_of(B).sha256
+
+
+@pytest.mark.parametrize("step", BEFORE_THE_SECOND_HEAD)
+async def test_an_object_that_is_deleted_while_it_is_read_leaves_no_row(twinlens: Installation, step: Step) -> None:
+    """A worker that has read what is gone by now records nothing."""
+    twinlens.put("k", A)
+    halt = Halt(step)
+    worker = await halted(twinlens.ingest("k", halt), halt)
+    twinlens.delete("k")
+    assert await released(halt, worker) is ObjectOutcome.ABSENT
+
+
+@pytest.mark.parametrize("step", [Step.CONTENT_LOCKED, Step.OBJECT_COMMITTED, Step.CONTENT_SENT, Step.IMAGE_SENT])
+async def test_an_object_that_is_overwritten_after_the_second_head_is_left_to_its_own_hint(
+    twinlens: Installation, step: Step
+) -> None:
+    """From the second look on, the change brings a hint of its own, which waits for the row."""
+    twinlens.put("k", A)
+    halt = Halt(step)
+    worker = await halted(twinlens.ingest("k", halt), halt)
+    twinlens.put("k", B)
+    later = asyncio.create_task(twinlens.ingest("k"))
+    await released(halt, worker)
+    assert await later is ObjectOutcome.STORED
+
+
+async def test_the_first_worker_wakes_after_the_second_has_recorded_the_overwrite(twinlens: Installation) -> None:
+    """Two workers on one key: the one that read the older bytes comes last, and changes nothing."""
+    twinlens.put("k", A)
+    halt = Halt(Step.OBJECT_READ)
+    worker = await halted(twinlens.ingest("k", halt), halt)
+    twinlens.put("k", B)
+    await twinlens.ingest("k")
+    await twinlens.handle_messages()
+    assert await released(halt, worker) is ObjectOutcome.UNCHANGED
+
+
+async def test_an_object_that_is_gone_before_its_first_row_is_committed_is_looked_for_under_the_lock(
+    twinlens: Installation,
+) -> None:
+    """With neither object nor row there is still somebody who may be about to commit the row: wait for them."""
+    await indexed(twinlens, {"other": A})
+    twinlens.put("k", A)
+    halt = Halt(Step.CONTENT_LOCKED)
+    first = await halted(twinlens.ingest("k", halt), halt)
+    twinlens.delete("k")
+    second = asyncio.create_task(twinlens.ingest("k"))
+    await released(halt, first)
+    assert await second is ObjectOutcome.REMOVED
+
+
+REMOVING = (Step.CONTENT_LOCKED, Step.DELETING_COMMITTED, Step.VECTOR_DELETED, Step.CONTENT_DELETED)
+
+
+@pytest.mark.parametrize("step", REMOVING)
+async def test_the_same_bytes_arrive_under_another_key_while_the_last_reference_is_removed(
+    twinlens: Installation, step: Step
+) -> None:
+    """The content is born again under a new vector id, or made anew; the remover touches only the old one."""
+    await indexed(twinlens, {"k1": A})
+    twinlens.delete("k1")
+    await twinlens.ingest("k1")
+    halt = Halt(step)
+    remover = await halted(twinlens.index(A, halt), halt)
+    twinlens.put("k2", A)
+    arrival = asyncio.create_task(twinlens.ingest("k2"))
+    if step is not Step.CONTENT_LOCKED:
+        await arrival
+        await twinlens.handle_messages()
+    await released(halt, remover)
+    await arrival
+
+
+@pytest.mark.parametrize("step", [Step.OBJECT_READ, Step.IMAGE_LOCKED, Step.CONTENT_LOCKED])
+async def test_the_last_reference_is_removed_while_the_same_bytes_arrive_under_another_key(
+    twinlens: Installation, step: Step
+) -> None:
+    """The other way round: whoever adds the reference holds the content's row, or finds it gone and makes it anew."""
+    await indexed(twinlens, {"k1": A})
+    twinlens.delete("k1")
+    await twinlens.ingest("k1")
+    twinlens.put("k2", A)
+    halt = Halt(step)
+    arrival = await halted(twinlens.ingest("k2", halt), halt)
+    removal = asyncio.create_task(twinlens.index(A))
+    if step is Step.OBJECT_READ:
+        await removal
+    await released(halt, arrival)
+    await removal
+
+
+@pytest.mark.parametrize("step", REMOVING)
+async def test_an_object_is_put_back_while_its_vector_is_removed(twinlens: Installation, step: Step) -> None:
+    """Deleted and put again with the same bytes during the removal: found again in the end, under one vector."""
+    await indexed(twinlens, {"k": A})
+    twinlens.delete("k")
+    await twinlens.ingest("k")
+    halt = Halt(step)
+    remover = await halted(twinlens.index(A, halt), halt)
+    twinlens.put("k", A)
+    arrival = asyncio.create_task(twinlens.ingest("k"))
+    if step is not Step.CONTENT_LOCKED:
+        await arrival
+        await twinlens.handle_messages()
+    await released(halt, remover)
+    await arrival
+
+
+async def test_two_last_references_are_deleted_at_once(twinlens: Installation) -> None:
+    """Two workers take away the last two references, and two remove the content; nothing is left of it."""
+    await indexed(twinlens, {"k1": A, "k2": A})
+    twinlens.delete("k1")
+    twinlens.delete("k2")
+    first, second = Halt(Step.OBJECT_READ), Halt(Step.OBJECT_READ)
+    workers = [
+        await halted(twinlens.ingest("k1", first), first),
+        await halted(twinlens.ingest("k2", second), second),
+    ]
+    first.release()
+    second.release()
+    await asyncio.gather(*workers)
+    await asyncio.gather(twinlens.index(A), twinlens.index(A), twinlens.index(A))
+
+
+async def test_an_object_changes_to_and_fro_within_a_second(twinlens: Installation) -> None:
+    """A → B → A with the same Last-Modified: who finds A unchanged has waited for the one who was committing B."""
+    await indexed(twinlens, {"k": A, "other": B})
+    twinlens.put("k", B)
+    halt = Halt(Step.CONTENT_LOCKED)
+    worker = await halted(twinlens.ingest("k", halt), halt)
+    twinlens.put("k", A)
+    later = asyncio.create_task(twinlens.ingest("k"))
+    await released(halt, worker)
+    assert await later is ObjectOutcome.STORED
+
+
+async def test_an_object_changes_to_and_fro_while_the_middle_is_embedded(twinlens: Installation) -> None:
+    """A → B → A while B is between decoding and storing: B's vector does not stay."""
+    await indexed(twinlens, {"k": A})
+    twinlens.put("k", B)
+    await twinlens.ingest("k")
+    halt = Halt(Step.CONTENT_EMBEDDED)
+    worker = await halted(twinlens.index(B, halt), halt)
+    twinlens.put("k", A)
+    await twinlens.ingest("k")
+    await twinlens.handle_messages()
+    await released(halt, worker)
+    assert len(twinlens.vectors.present()) == 1
+
+
+STALLED = (Step.ATTEMPT_COMMITTED, Step.CONTENT_DECODED, Step.CONTENT_EMBEDDED, Step.VECTOR_STORED)
+
+
+@pytest.mark.parametrize("step", STALLED)
+async def test_a_stalled_worker_wakes_after_its_content_was_born_again(twinlens: Installation, step: Step) -> None:
+    """It can only touch the vector id that it read, which nobody uses any more, and takes that away again."""
+    twinlens.put("k", A)
+    await twinlens.ingest("k")
+    halt = Halt(step)
+    zombie = await halted(twinlens.index(A, halt), halt)
+    twinlens.delete("k")
+    await twinlens.ingest("k")
+    await twinlens.handle_messages()
+    assert await twinlens.ports.catalog.contents([content_of(A)]) == {}
+    twinlens.put("k", A)
+    await twinlens.ingest("k")
+    await twinlens.handle_messages()
+    reborn = (await twinlens.ports.catalog.contents([content_of(A)]))[content_of(A)]
+    await released(halt, zombie)
+    assert set(twinlens.vectors.present()) == {reborn.vector_id}
+
+
+@pytest.mark.parametrize("step", STALLED)
+async def test_a_stalled_worker_wakes_after_its_content_was_removed(twinlens: Installation, step: Step) -> None:
+    """Nobody carries its vector, so it does not stay."""
+    twinlens.put("k", A)
+    await twinlens.ingest("k")
+    halt = Halt(step)
+    zombie = await halted(twinlens.index(A, halt), halt)
+    twinlens.delete("k")
+    await twinlens.ingest("k")
+    await twinlens.handle_messages()
+    await released(halt, zombie)
+    assert twinlens.vectors.present() == {}
+
+
+@pytest.mark.parametrize("step", STALLED)
+async def test_two_workers_on_one_content_store_one_vector(twinlens: Installation, step: Step) -> None:
+    """A zombie that holds the same message as the worker does no harm to what that one has stored."""
+    twinlens.put("k", A)
+    await twinlens.ingest("k")
+    halt = Halt(step)
+    zombie = await halted(twinlens.index(A, halt), halt)
+    await twinlens.index(A)
+    await released(halt, zombie)
+    assert len(twinlens.vectors.present()) == 1
+
+
+async def test_a_remover_that_was_cut_off_is_followed_up_though_the_content_came_back(twinlens: Installation) -> None:
+    """The vector that it was to delete is deleted by whoever handles the content next."""
+    await indexed(twinlens, {"k": A})
+    twinlens.delete("k")
+    await twinlens.ingest("k")
+    halt = Halt(Step.DELETING_COMMITTED)
+    remover = await halted(twinlens.index(A, halt), halt)
+    remover.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await remover
+    twinlens.put("k", A)
+    await twinlens.ingest("k")
+    await twinlens.handle_messages()
+    assert len(twinlens.vectors.present()) == 1
+
+
+async def test_the_same_bytes_under_a_hundred_keys_at_once_are_one_content(twinlens: Installation) -> None:
+    """A hundred workers at once add a hundred images and one vector."""
+    for number in range(100):
+        twinlens.put(f"k{number}", A)
+    await asyncio.gather(*[twinlens.ingest(f"k{number}") for number in range(100)])
+    await asyncio.gather(*[twinlens.index(A) for _ in range(3)])
+    await twinlens.handle_messages()
+    assert len(twinlens.vectors.present()) == 1
+    assert await twinlens.ports.catalog.count_images("pictures") == 100
+
+
+async def test_the_same_event_again_changes_nothing(twinlens: Installation) -> None:
+    """Twice, and then a year late: nothing is stored or published a second time."""
+    await indexed(twinlens, {"k": A})
+    published = twinlens.outbox.to(twinlens.topics.image_changes)
+    for moment in (None, datetime(2025, 1, 1, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC)):
+        assert await twinlens.ingest("k", event_time=moment) is ObjectOutcome.UNCHANGED
+    await twinlens.handle_messages()
+    assert twinlens.outbox.to(twinlens.topics.image_changes) == published
+
+
+async def test_the_same_event_to_several_workers_at_once_has_one_effect(twinlens: Installation) -> None:
+    """Five workers with the same hint, and five with the same content, leave one image and one vector."""
+    twinlens.put("k", A)
+    await asyncio.gather(*[twinlens.ingest("k") for _ in range(5)])
+    await asyncio.gather(*[twinlens.index(A) for _ in range(5)])
+    assert len(twinlens.vectors.present()) == 1
+
+
+async def test_events_in_reverse_order_lead_to_the_same_end(twinlens: Installation) -> None:
+    """A put, an overwrite and a delete of other keys, announced backwards."""
+    twinlens.put("k1", A)
+    twinlens.put("k1", B)
+    twinlens.put("k2", A)
+    twinlens.delete("k2")
+    for key in ("k2", "k2", "k1", "k1"):
+        await twinlens.ingest(key)
+    await twinlens.handle_messages()
+    assert len(twinlens.vectors.present()) == 1
+
+
+async def test_a_vector_that_the_index_lost_is_stored_again(twinlens: Installation) -> None:
+    """A message that asks to verify finds the vector missing, and the content is indexed under a new id."""
+    await indexed(twinlens, {"k": A})
+    lost = next(iter(twinlens.vectors.present()))
+    await twinlens.vectors.delete([lost])
+    await twinlens.index(A, verify=True)
+    assert set(twinlens.vectors.present()) - {lost}

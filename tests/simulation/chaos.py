@@ -1,0 +1,175 @@
+"""Faults at the ports: calls that fail before or after their effect, or whose effect comes late."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from random import Random
+from typing import Any
+
+from schemas.errors import BrokerOutage, CatalogOutage, ObjectStoreOutage, Outage, VectorIndexOutage
+from schemas.records import ObjectRef, ObjectState
+from stores.broker.ports import OutgoingMessage
+from stores.catalog.memory import MemoryCatalog
+from stores.objects.memory import MemoryObjects
+from stores.objects.ports import Sink
+from stores.vectors.memory import MemoryVectors
+from stores.vectors.ports import Vector, VectorEntry, VectorHit
+
+
+class Chaos:
+    """Decides which calls fail. ``rate`` is the chance per call, ``faults`` how many may still come."""
+
+    def __init__(self, random: Random, *, rate: float, faults: int) -> None:
+        self.random = random
+        self._rate = rate
+        self._faults = faults
+        self.storing: dict[asyncio.Task[Any] | None, set[int]] = {}
+        """The vectors that each worker has begun to store and not recorded yet."""
+        self.may_be_orphans: set[int] = set()
+        """Vectors whose storing was cut off by a crash, or came long after its caller was told that it had not."""
+        self.late: list[asyncio.Task[Any]] = []
+
+    def strikes(self) -> bool:
+        """Whether this call is hit."""
+        if self._faults and self.random.random() < self._rate:
+            self._faults -= 1
+            return True
+        return False
+
+    def calm(self) -> None:
+        """No faults from now on."""
+        self._faults = 0
+
+    async def call[T](self, action: Callable[[], Awaitable[T]], error: type[Outage], *, late: bool = False) -> T:
+        """Do it, or fail before, after, or (``late``) long before the effect comes."""
+        if not self.strikes():
+            return await action()
+        how = self.random.random()
+        if how < 0.4:
+            raise error("the call was lost")
+        if late and how < 0.6:
+            self.late.append(asyncio.ensure_future(self._later(action)))
+            raise error("the call timed out")
+        await action()
+        raise error("the answer was lost")
+
+    async def _later(self, action: Callable[[], Awaitable[Any]]) -> None:
+        await asyncio.sleep(self.random.uniform(0, 5))
+        await action()
+
+
+class ChaoticObjects:
+    """The object store. Last-Modified has whole seconds, as HTTP has it."""
+
+    def __init__(self, inner: MemoryObjects, chaos: Chaos) -> None:
+        self._inner = inner
+        self._chaos = chaos
+
+    async def head(self, ref: ObjectRef) -> ObjectState | None:
+        """See ObjectReader."""
+        return _in_seconds(await self._chaos.call(lambda: self._inner.head(ref), ObjectStoreOutage))
+
+    async def read(self, ref: ObjectRef, sink: Sink, *, max_bytes: int) -> ObjectState | None:
+        """See ObjectReader."""
+        reading = self._chaos.call(lambda: self._inner.read(ref, sink, max_bytes=max_bytes), ObjectStoreOutage)
+        return _in_seconds(await reading)
+
+
+def _in_seconds(state: ObjectState | None) -> ObjectState | None:
+    return state and replace(state, last_modified=state.last_modified.replace(microsecond=0))
+
+
+class ChaoticVectors:
+    """The vector index. A request that timed out may still be carried out later."""
+
+    def __init__(self, inner: MemoryVectors, chaos: Chaos) -> None:
+        self._inner = inner
+        self._chaos = chaos
+
+    async def upsert(self, entries: Sequence[VectorEntry]) -> None:
+        """See VectorIndex."""
+        ids = {entry.vector_id for entry in entries}
+        self._chaos.storing.setdefault(asyncio.current_task(), set()).update(ids)
+        before = len(self._chaos.late)
+        try:
+            await self._chaos.call(lambda: self._inner.upsert(entries), VectorIndexOutage, late=True)
+        finally:
+            if len(self._chaos.late) > before:
+                self._chaos.may_be_orphans |= ids
+
+    async def delete(self, vector_ids: Sequence[int]) -> None:
+        """See VectorIndex."""
+        await self._chaos.call(lambda: self._inner.delete(vector_ids), VectorIndexOutage, late=True)
+
+    async def get(self, vector_ids: Sequence[int]) -> Mapping[int, Vector]:
+        """See VectorReader."""
+        return await self._chaos.call(lambda: self._inner.get(vector_ids), VectorIndexOutage)
+
+    async def search(self, queries: Sequence[Vector], **options: Any) -> list[list[VectorHit]]:
+        """See VectorReader."""
+        return await self._chaos.call(lambda: self._inner.search(queries, **options), VectorIndexOutage)
+
+
+class Broker:
+    """Kafka: hands accepted messages to the topics of the run."""
+
+    def __init__(self, accept: Callable[[OutgoingMessage], None], chaos: Chaos) -> None:
+        self._accept = accept
+        self._chaos = chaos
+
+    async def send(self, messages: Sequence[OutgoingMessage]) -> None:
+        """See Outbox."""
+        for message in messages:
+            await self._chaos.call(partial(self._send, message), BrokerOutage)
+
+    async def _send(self, message: OutgoingMessage) -> None:
+        await asyncio.sleep(0)
+        self._accept(message)
+        await asyncio.sleep(0)
+
+    async def check(self) -> None:
+        """See Outbox."""
+
+
+class ChaoticCatalog(MemoryCatalog):
+    """The database: each step may fail, and a commit's answer may be lost, or the commit come late."""
+
+    def __init__(self, chaos: Chaos) -> None:
+        super().__init__()
+        self._chaos = chaos
+
+    async def step(self) -> None:
+        """See MemoryCatalog."""
+        await super().step()
+        if self._chaos.strikes():
+            raise CatalogOutage("the connection was lost")
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
+        """See Catalog."""
+        opened = super().transaction()
+        transaction = await opened.__aenter__()
+        try:
+            yield transaction
+        except BaseException as error:
+            if not await opened.__aexit__(type(error), error, error.__traceback__):
+                raise
+            return
+        if self._chaos.strikes() and self._chaos.random.random() < 0.5:
+            self._chaos.late.append(asyncio.ensure_future(self._commit_late(opened)))
+            raise CatalogOutage("the commit timed out")
+        await opened.__aexit__(None, None, None)
+        if self._chaos.strikes():
+            raise CatalogOutage("the answer to the commit was lost")
+
+    async def _commit_late(self, opened: Any) -> None:
+        """The rows stay locked until the commit has come through or failed."""
+        await asyncio.sleep(self._chaos.random.uniform(0, 2))
+        try:
+            await opened.__aexit__(None, None, None)
+        except CatalogOutage:
+            return

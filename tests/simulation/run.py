@@ -1,0 +1,295 @@
+"""The course of a run, and what must hold at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import numpy as np
+
+from schemas.messages import ContentChanged, ImageChanged
+from schemas.records import ContentId, ContentState, ObjectRef, image_state
+from tests.simulation.handlers import Handlers
+from tests.simulation.world import (
+    BUCKET,
+    PICTURES,
+    TOPICS,
+    Message,
+    World,
+    build,
+    embedding_of,
+    index,
+    ingest,
+    sweep,
+)
+
+MOVES = 5_000
+"""Moves of the driver before a run counts as one that does not come to rest."""
+PATIENCE = 30
+"""Moves without an effect before the world takes a hand."""
+ROUNDS = 60
+"""Sweeps at the end before a run counts as one that does not come to rest."""
+
+NO_FOCUS: Mapping[str, Any] = {}
+
+
+def simulate(seed: int, handlers: Handlers, focus: Mapping[str, Any] = NO_FOCUS) -> str | None:
+    """Run one seed; what was wrong at its end, or None."""
+    world = build(seed, handlers, focus)
+    try:
+        world.loop.run(_course(world))
+    except RuntimeError as error:
+        return f"stuck: {error}"
+    return world.failures[0] if world.failures else _disagreement(world)
+
+
+async def _course(world: World) -> None:
+    try:
+        await _drive(world)
+        await _come_to_rest(world)
+    finally:
+        left = world.tasks | {task for task in world.chaos.late if not task.done()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+
+class _Driver:
+    """Moves that the world makes while the workers work."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.left = world.shape.operations
+        self.crashes = world.shape.crashes
+        self.losses = world.shape.losses
+        self.duplicates = world.shape.duplicates
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to do but waiting for what the sweep finds."""
+        world = self.world
+        return not self.left and not world.tasks and not any(world.queues.values())
+
+    def move(self) -> bool:
+        """One thing that happens; whether anything did (a sweep that finds nothing to do is none)."""
+        world, chance = self.world, self.world.random.random
+        if self.left and chance() < world.shape.haste:
+            self.operate()
+        elif self.crashes and world.tasks and chance() < 0.03:
+            self.crashes -= 1
+            self._crash()
+        elif self.losses and world.queues.get(TOPICS.contents) and chance() < 0.03:
+            self.losses -= 1
+            queue = world.queues[TOPICS.contents]
+            queue.pop(world.random.randrange(len(queue)))
+        elif self.duplicates and any(world.queues.values()) and chance() < 0.04:
+            self._duplicate()
+        elif chance() < 0.005:
+            world.loop.skip(world.random.choice((0.5, 40)))
+            _start(world, sweep(world))
+        elif world.stalled and chance() < 0.02:
+            world.wake()
+        elif len(world.tasks) < world.shape.workers:
+            return _work(world)
+        else:
+            return False
+        return True
+
+    def nudge(self) -> None:
+        """Nothing has happened for a while: change the bucket, or let somebody go on."""
+        if self.left and (not self.world.stalled or self.world.random.random() < 0.6):
+            self.operate()
+        elif self.world.stalled:
+            self.world.wake()
+
+    def _crash(self) -> None:
+        world = self.world
+        victim = world.random.choice(sorted(world.tasks, key=lambda task: task.get_name()))
+        world.chaos.may_be_orphans |= world.chaos.storing.get(victim, set())
+        victim.cancel()
+
+    def operate(self) -> None:
+        """Change the bucket, if that may still happen."""
+        if self.left == 0:
+            return
+        self.left -= 1
+        world, random = self.world, self.world.random
+        ref = ObjectRef(BUCKET, f"key {random.randrange(world.shape.keys)}")
+        if random.random() < world.shape.lost_vectors:
+            self._lose_a_vector()
+        elif random.random() < world.shape.deletes:
+            world.objects.delete_now(ref)
+        else:
+            metadata = {"external-id": random.choice("xy")} if random.random() < 0.2 else {}
+            world.objects.put_now(ref, random.choice(PICTURES[: world.shape.pictures]), metadata=metadata)
+
+    def _lose_a_vector(self) -> None:
+        """The index lost a vector, and reconcile asks to look."""
+        world = self.world
+        indexed = [row for row in world.catalog.content_rows.values() if row.state is ContentState.INDEXED]
+        if indexed:
+            row = world.random.choice(sorted(indexed, key=lambda row: row.id))
+            world.vectors._entries.pop(row.vector_id, None)
+            lost = ContentChanged(bucket=row.bucket, sha256=row.sha256, verify=True)
+            _verify(world, lost)
+
+    def _duplicate(self) -> None:
+        world = self.world
+        self.duplicates -= 1
+        queue = world.queues[world.random.choice(sorted(topic for topic, queue in world.queues.items() if queue))]
+        queue.append(Message(world.random.choice(queue).value))
+
+
+def _verify(world: World, message: ContentChanged) -> None:
+    """Reconcile's message; unlike others it is not lost, since no mark in the catalog would bring it again."""
+    world.verifications.append(message)
+    world.queues.setdefault(TOPICS.contents, []).append(Message(message.encode()))
+
+
+async def _drive(world: World) -> None:
+    driver = _Driver(world)
+    world.disturb = driver.operate
+    idle = 0
+    for _ in range(MOVES):
+        if driver.is_done or world.failures:
+            return
+        idle = 0 if driver.move() else idle + 1
+        if idle > PATIENCE:
+            driver.nudge()
+            idle = 0
+        await asyncio.sleep(0)
+    world.failures.append("the run does not come to rest")
+
+
+def _work(world: World) -> bool:
+    """Give a worker something to do; whether there was anything."""
+    free = {topic: [message for message in queue if not message.holders] for topic, queue in world.queues.items()}
+    filled = sorted(topic for topic, queue in free.items() if queue)
+    if not filled or world.random.random() < world.shape.zombies:
+        free = world.queues
+        filled = sorted(topic for topic, queue in free.items() if queue)
+        if not filled or not (world.quiet or world.random.random() < world.shape.zombies):
+            return False
+    topic = world.random.choice(filled)
+    batch = world.random.sample(free[topic], min(len(free[topic]), world.random.choice((1, 1, 2, 3))))
+    for message in batch:
+        message.holders += 1
+    task = _start(world, ingest(world, batch) if topic == TOPICS.bucket_events else index(world, batch))
+    task.add_done_callback(lambda _: _let_go(batch))
+    return True
+
+
+def _let_go(batch: list[Message]) -> None:
+    for message in batch:
+        message.holders -= 1
+
+
+def _start(world: World, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    task = world.loop.create_task(work, name=f"{len(world.names):05}")
+    world.names.append(task.get_name())
+    world.tasks.add(task)
+    task.add_done_callback(lambda done: _ended(world, done))
+    return task
+
+
+def _ended(world: World, task: asyncio.Task[None]) -> None:
+    world.tasks.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        world.failures.append(f"bug: {type(error).__name__}: {error}")
+
+
+async def _come_to_rest(world: World) -> None:
+    world.quiet = True
+    world.chaos.calm()
+    while world.stalled:
+        world.wake()
+    await asyncio.gather(*world.chaos.late)
+    for message in world.verifications:
+        world.queues.setdefault(TOPICS.contents, []).append(Message(message.encode()))
+    for _ in range(ROUNDS):
+        if world.failures or _at_rest(world):
+            return
+        world.loop.skip(world.ports.sweep.max_wait_s + 1)
+        _start(world, sweep(world))
+        while world.tasks or any(world.queues.values()):
+            if not world.tasks:
+                _work(world)
+            await asyncio.wait(list(world.tasks))
+            if world.failures:
+                return
+    world.failures.append("the run does not come to rest")
+
+
+def _at_rest(world: World) -> bool:
+    rows = world.catalog
+    dirty = any(row.dirty_since or row.resend_due for row in rows.content_rows.values())
+    unpublished = any(row.publish_due for row in rows.image_rows.values())
+    return not (dirty or unpublished or world.tasks or any(world.queues.values()))
+
+
+def _disagreement(world: World) -> str | None:
+    """The first thing in which bucket, catalog, vectors and change stream do not agree."""
+    for check in (_images, _contents, _vectors, _changes):
+        found = check(world)
+        if found is not None:
+            return found
+    if world.loop.errors:
+        return f"an error that nobody saw: {world.loop.errors[0]}"
+    return None
+
+
+def _images(world: World) -> str | None:
+    bucket = {key: hashlib.sha256(data).hexdigest() for key, data in world.objects.present(BUCKET).items()}
+    catalog = {row.key: row.sha256 for row in world.catalog.image_rows.values()}
+    return None if catalog == bucket else f"the catalog differs from the bucket: {catalog} {bucket}"
+
+
+def _contents(world: World) -> str | None:
+    stored = {
+        ContentId(BUCKET, hashlib.sha256(data).hexdigest()): data for data in world.objects.present(BUCKET).values()
+    }
+    rows = world.catalog.content_rows
+    if set(rows) != set(stored):
+        return f"contents that nobody needs, or missing ones: {set(rows) ^ set(stored)}"
+    for content_id, data in stored.items():
+        wanted = ContentState.REJECTED if data == b"no picture" else ContentState.INDEXED
+        if rows[content_id].state is not wanted:
+            return f"a content is {rows[content_id].state} instead of {wanted}"
+    return None
+
+
+def _vectors(world: World) -> str | None:
+    present = world.vectors.present()
+    for content_id, row in world.catalog.content_rows.items():
+        if row.state is not ContentState.INDEXED:
+            continue
+        entry = present.pop(row.vector_id, None)
+        if entry is None:
+            return "a vector is missing"
+        data = next(picture for picture in PICTURES if hashlib.sha256(picture).hexdigest() == content_id.sha256)
+        if not np.allclose(entry.vector, embedding_of(data), atol=1e-6):
+            return "a vector is another picture's"
+    if set(present) - world.chaos.may_be_orphans:
+        return "a vector that no content carries, though nobody crashed while storing it"
+    return None
+
+
+def _changes(world: World) -> str | None:
+    last: dict[str, ImageChanged] = {}
+    for message in world.changes:
+        change = ImageChanged.decode(message.value)
+        if change.key in last and change.version <= last[change.key].version:
+            return "a version did not rise"
+        last[change.key] = change
+    rows = world.catalog.image_rows
+    for row in rows.values():
+        published = last.pop(row.key, None)
+        state, _ = image_state(row, world.catalog.content_rows.get(row.content_id) if row.content_id else None)
+        told = published and (published.state, published.sha256, published.version)
+        if told != (state, row.sha256, row.version):
+            return f"the last published snapshot is not the truth: {published} {row}"
+    if any(change.state != "removed" for change in last.values()):
+        return "an image was removed, and the change stream does not say so"
+    return None

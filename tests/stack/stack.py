@@ -1,0 +1,128 @@
+"""The four servers together."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Literal, get_args
+
+from tests.stack.kafka import kafka_server
+from tests.stack.mariadb import mariadb_server
+from tests.stack.milvus import milvus_server
+from tests.stack.minio import Credentials, minio_server, new_credentials
+from tests.stack.process import ServerProcess, free_port
+
+type ServerName = Literal["kafka", "minio", "mariadb", "milvus"]
+SERVERS: tuple[ServerName, ...] = get_args(ServerName.__value__)
+
+_DATABASE_USER = "twinlens"
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the servers answer.
+
+    `kafka` and `s3`: host:port. `database`: SQLAlchemy URL of the server, with a user who may do everything and
+    without a database name. `milvus`: URI.
+    """
+
+    kafka: str
+    s3: str
+    access_key: str
+    secret_key: str
+    database: str
+    milvus: str
+
+    def database_url(self, name: str) -> str:
+        """The SQLAlchemy URL of the database `name`."""
+        return f"{self.database}/{name}?charset=utf8mb4"
+
+
+class Stack:
+    """Kafka, MinIO, MariaDB and Milvus with their data in one folder.
+
+    A server is configured and started when it is first asked for; its port is fixed before, so that MinIO can be
+    told Kafka's address while Kafka is down. A new `Stack` on the same folder keeps addresses, secrets and data.
+    """
+
+    def __init__(self, folder: Path, logs: Path | None = None) -> None:
+        self._folder = folder.resolve()
+        self._logs = (logs or folder / "logs").resolve()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self.addresses = self._fixed_addresses()
+        self._processes: dict[ServerName, ServerProcess] = {}
+        self._locks = {name: Lock() for name in SERVERS}
+
+    def start(self, *names: ServerName) -> None:
+        """Start those of the servers (default: all) that don't run, side by side, until all of them answer.
+
+        If one fails, or a signal's exception comes in between, those that were started here are ended.
+        """
+        started = [name for name in names or SERVERS if name not in self.pids()]
+        with ThreadPoolExecutor(len(SERVERS)) as pool:
+            try:
+                list(pool.map(self._start, started))
+            except BaseException:
+                for name in started:
+                    self.kill(name)
+                raise
+
+    def stop(self, *names: ServerName) -> None:
+        """Stop servers (default: all) in good order. Safe to repeat."""
+        with ThreadPoolExecutor(len(SERVERS)) as pool:
+            list(pool.map(lambda name: self.process(name).stop(), set(names or SERVERS) & set(self._processes)))
+
+    def kill(self, name: ServerName) -> None:
+        """End a server as `kill -9` does; `start(name)` brings it back on the same port and data."""
+        self.process(name).kill()
+
+    def process(self, name: ServerName) -> ServerProcess:
+        """The process of one server."""
+        if name not in self._processes:
+            self._processes[name] = self._recipes()[name]()
+        return self._processes[name]
+
+    def pids(self) -> dict[str, int]:
+        """The process id of each server that runs."""
+        return {name: process.pid for name, process in self._processes.items() if process.pid is not None}
+
+    def _start(self, name: ServerName) -> None:
+        with self._locks[name]:
+            self.process(name).start()
+
+    def _fixed_addresses(self) -> Addresses:
+        saved = self._folder / "addresses.json"
+        if saved.exists():
+            return Addresses(**json.loads(saved.read_text(encoding="utf-8")))
+        credentials = new_credentials()
+        addresses = Addresses(
+            kafka=f"127.0.0.1:{free_port()}",
+            s3=f"127.0.0.1:{free_port()}",
+            access_key=credentials.access_key,
+            secret_key=credentials.secret_key,
+            database=f"mysql+asyncmy://{_DATABASE_USER}:{secrets.token_urlsafe(18)}@127.0.0.1:{free_port()}",
+            milvus=f"http://127.0.0.1:{free_port()}",
+        )
+        saved.touch(mode=0o600)
+        saved.write_text(json.dumps(asdict(addresses)), encoding="utf-8")
+        return addresses
+
+    def _recipes(self) -> dict[ServerName, Callable[[], ServerProcess]]:
+        at, folder, logs = self.addresses, self._folder, self._logs
+        credentials = Credentials(at.access_key, at.secret_key)
+        password = at.database.split("@")[0].rsplit(":", 1)[1]
+        return {
+            "kafka": lambda: kafka_server(folder / "kafka", logs, _port(at.kafka)),
+            "minio": lambda: minio_server(folder / "minio", logs, _port(at.s3), credentials, at.kafka),
+            "mariadb": lambda: mariadb_server(folder / "mariadb", logs, _port(at.database), _DATABASE_USER, password),
+            "milvus": lambda: milvus_server(folder / "milvus", logs, _port(at.milvus)),
+        }
+
+
+def _port(address: str) -> int:
+    return int(address.rsplit(":", 1)[1])

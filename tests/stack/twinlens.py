@@ -1,0 +1,102 @@
+"""Twinlens's own processes on a stack: the two kinds of worker and the query service."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.stack.health import answers_ok
+from tests.stack.process import Command, ServerError, ServerProcess, free_port
+
+_SETUP_SECONDS = 180
+
+
+@dataclass(frozen=True)
+class Role:
+    """One process: its name, the command after `twinlens`, and the settings' section with its port."""
+
+    name: str
+    arguments: tuple[str, ...]
+    section: str
+    port_key: str = "HEALTH_PORT"
+
+
+def roles(index_workers: int) -> Iterator[Role]:
+    """`ingest`, `index`, `index-2`, …, and `api`."""
+    yield Role("ingest", ("worker", "ingest"), "INGEST")
+    for number in range(1, index_workers + 1):
+        yield Role("index" if number == 1 else f"index-{number}", ("worker", "index"), "INDEX")
+    yield Role("api", ("api",), "API", "PORT")
+
+
+class Application:
+    """Workers and query service under one environment, each on a free port of its own that stays over restarts."""
+
+    def __init__(
+        self, environment: Mapping[str, str], logs: Path, *, index_workers: int = 1, api_port: int = 0
+    ) -> None:
+        self._environment = dict(environment)
+        self._logs = logs
+        self._ports = {role.name: free_port() for role in roles(index_workers)}
+        self._ports["api"] = api_port or self._ports["api"]
+        self.processes = {role.name: self._process(role) for role in roles(index_workers)}
+
+    @property
+    def api_url(self) -> str:
+        """Where the query service answers."""
+        return self.health_url("api")
+
+    def health_url(self, role: str) -> str:
+        """Where a process offers /healthz, /readyz and /metrics."""
+        return f"http://127.0.0.1:{self._ports[role]}"
+
+    def start(self) -> None:
+        """Run `twinlens setup`, then start all processes and wait until each is ready."""
+        self.setup()
+        for process in self.processes.values():
+            process.launch()
+        for process in self.processes.values():
+            process.wait_ready()
+
+    def setup(self) -> None:
+        """Run `twinlens setup` (safe to repeat); `ServerError` with its output if it fails."""
+        if not Path(_program()).exists():
+            raise ServerError(f"{_program()} isn't there; `make .venv` installs it")
+        done = subprocess.run(
+            [_program(), "setup"],
+            env={**os.environ, **self._environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_SETUP_SECONDS,
+        )
+        self._logs.mkdir(parents=True, exist_ok=True)
+        (self._logs / "setup.log").write_text(done.stdout + done.stderr, encoding="utf-8")
+        if done.returncode != 0:
+            raise ServerError(f"twinlens setup ended with {done.returncode}\n{done.stdout}{done.stderr}")
+
+    def stop(self) -> None:
+        """Stop all processes side by side, each in good order. Safe to repeat."""
+        with ThreadPoolExecutor(len(self.processes)) as pool:
+            list(pool.map(ServerProcess.stop, self.processes.values()))
+
+    def _process(self, role: Role) -> ServerProcess:
+        port_variable = f"TWINLENS_{role.section}__{role.port_key}"
+        environment = self._environment | {port_variable: str(self._ports[role.name])}
+        ready = f"{self.health_url(role.name)}/readyz"
+        return ServerProcess(
+            role.name,
+            Command([_program(), *role.arguments], environment),
+            log=self._logs / f"{role.name}.log",
+            is_ready=lambda: answers_ok(ready),
+            start_seconds=120,
+        )
+
+
+def _program() -> str:
+    return str(Path(sys.executable).with_name("twinlens"))

@@ -1,0 +1,89 @@
+"""Running things side by side."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ops.embedded.alongside import alongside, first_failure
+
+
+async def result(value: int) -> int:
+    """A task that is done at once."""
+    return value
+
+
+async def nothing() -> None:
+    """A background task that is done at once."""
+
+
+async def fail() -> None:
+    """A background task that fails."""
+    raise ValueError("broken")
+
+
+class ForEver:
+    """A background task that only ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.ended = False
+
+    async def run(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended = True
+
+
+async def test_the_main_task_ends_the_others() -> None:
+    """Its result is the result, and nothing runs on."""
+    other = ForEver()
+
+    async def later() -> int:
+        await asyncio.sleep(0)
+        return await result(7)
+
+    assert await alongside(later(), other.run()) == 7
+    assert other.ended
+
+
+async def test_a_background_task_may_end_first() -> None:
+    """Its end alone means nothing."""
+
+    async def later() -> int:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return 7
+
+    assert await alongside(later(), nothing()) == 7
+
+
+async def test_a_failing_background_task_ends_all() -> None:
+    """Its error is raised where the main task's result was expected."""
+    main, other = ForEver(), ForEver()
+    with pytest.raises(ValueError, match="broken"):
+        await alongside(main.run(), other.run(), fail())
+    assert main.ended
+    assert other.ended
+
+
+async def test_cancelling_ends_all() -> None:
+    """Who gives up leaves nothing behind."""
+    main, other = ForEver(), ForEver()
+    task = asyncio.create_task(alongside(main.run(), other.run()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert main.ended
+    assert other.ended
+
+
+async def test_the_first_failure_ends_the_others() -> None:
+    """Side by side, without a main task."""
+    other = ForEver()
+    with pytest.raises(ValueError, match="broken"):
+        await first_failure(other.run(), fail())
+    assert other.ended

@@ -1,0 +1,1 @@
+"""The query service over in-memory ports, with a cheap embedder."""

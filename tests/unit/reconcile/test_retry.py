@@ -1,0 +1,80 @@
+"""Listing what was rejected, and asking for another look at it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from schemas.records import ContentState, ObjectRef
+from schemas.settings import LimitSettings
+from streams.retry import Rejected, rejected, retry
+from tests.unit.pictures import picture
+from tests.unit.reconcile.installation import BUCKET, Installation
+
+
+async def listed(installation: Installation, reason: str | None = None) -> list[Rejected]:
+    """Everything that is rejected."""
+    return [entry async for entry in rejected(installation.catalog, BUCKET, reason=reason)]
+
+
+async def refusing() -> Installation:
+    """An installation that has refused one object and two pictures."""
+    installation = Installation(limits=LimitSettings(max_side=16, max_object_bytes=1000))
+    installation.put("heavy.png", bytes(2000))
+    installation.put("wide.png", picture(1))
+    installation.put("broken.png", b"no picture at all")
+    await installation.reconcile()
+    await installation.work()
+    return installation
+
+
+async def test_lists_reason_time_and_attempts() -> None:
+    """Objects and pictures that were rejected are listed with what is known of them."""
+    installation = await refusing()
+    found = {entry.keys[0]: entry for entry in await listed(installation)}
+    assert {key: entry.slug for key, entry in found.items()} == {
+        "heavy.png": "too_many_bytes",
+        "wide.png": "too_many_pixels",
+        "broken.png": "not_an_image",
+    }
+    assert all(entry.decided_at is not None and entry.attempts == 1 for entry in found.values())
+    assert [entry.keys for entry in await listed(installation, "not_an_image")] == [("broken.png",)]
+
+
+async def test_a_retry_looks_again_under_the_same_limits() -> None:
+    """A content that was rejected for a bug since mended is indexed after a retry, under the limits as they are."""
+    installation = Installation()
+    installation.put("good.png", picture(1))
+    await installation.reconcile()
+    await installation.work()
+    [row] = installation.catalog.content_rows.values()
+    await installation.vectors.delete([row.vector_id])
+    installation.catalog.content_rows[row.id] = row.but(
+        state=ContentState.REJECTED, reason="gave_up: a bug", limits=installation.ports.limits.fingerprint, attempts=5
+    )
+    assert (await installation.reconcile()).differences == 0
+    assert await retry(await listed(installation), installation.ports) == 1
+    await installation.work()
+    assert installation.agrees()
+    assert await listed(installation) == []
+
+
+async def test_a_retry_looks_at_objects_that_were_given_up() -> None:
+    """An object that was given up for a bug is read again."""
+    installation = Installation()
+    installation.put("good.png", picture(1))
+    await installation.reconcile()
+    await installation.work()
+    image = installation.catalog.image_rows[ObjectRef(BUCKET, "good.png").image_id]
+    installation.catalog.image_rows[image.id] = replace(image, reason="gave_up: TypeError: a bug")
+    assert await retry(await listed(installation), installation.ports) == 1
+    await installation.work()
+    assert await listed(installation) == []
+
+
+async def test_what_is_still_unfit_is_rejected_again() -> None:
+    """A retry of what can't be helped ends where it was, and loops nowhere."""
+    installation = await refusing()
+    before = {entry.subject: entry.reason for entry in await listed(installation)}
+    assert await retry(await listed(installation), installation.ports) == 3
+    await installation.work()
+    assert {entry.subject: entry.reason for entry in await listed(installation)} == before

@@ -1,0 +1,128 @@
+"""When the ingest worker compares everything by itself."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from schemas.errors import CatalogOutage, ObjectStoreOutage
+from streams.reconcile.schedule import SETTLE, UNWATCHED, Schedule
+from tests.unit.pictures import picture
+from tests.unit.reconcile.installation import Installation
+
+HOUR = 3600.0
+
+
+def schedule(installation: Installation, *, leads: bool = True) -> Schedule:
+    """A worker's schedule as after its start."""
+    return Schedule(installation.ports, installation.patience, installation.settings, lambda: leads)
+
+
+async def started() -> tuple[Installation, Schedule]:
+    """An installation after its very first comparison."""
+    installation = Installation()
+    first = schedule(installation)
+    await first.watch()
+    await installation.clock.sleep(SETTLE.total_seconds())
+    await first.work()
+    await first.watch()
+    return installation, first
+
+
+async def compared(installation: Installation, worker: Schedule) -> bool:
+    """Whether the worker compares when it looks at the time: an unannounced object is found then."""
+    before = len(installation.outbox.sent)
+    installation.put(f"{before}.png", picture(before))
+    await worker.work()
+    found = len(installation.outbox.sent) > before
+    await installation.work()
+    return found
+
+
+async def test_the_very_first_start_fills_the_catalog() -> None:
+    """A bucket that was full before Twinlens came is read by the first worker that ever starts."""
+    installation = Installation()
+    installation.put("old.png", picture(1))
+    worker = schedule(installation)
+    await worker.watch()
+    await installation.clock.sleep(SETTLE.total_seconds())
+    await worker.work()
+    await installation.work()
+    assert installation.agrees()
+    assert len(installation.catalog.image_rows) == 1
+
+
+async def test_a_restart_within_the_gap_repeats_nothing() -> None:
+    """A worker that follows another one at once does not compare again."""
+    installation, _ = await started()
+    again = schedule(installation)
+    await again.watch()
+    await installation.clock.sleep(SETTLE.total_seconds())
+    assert not await compared(installation, again)
+
+
+async def test_an_unwatched_time_asks_for_a_comparison() -> None:
+    """After a time in which no ingest worker watched, everything is compared."""
+    installation, _ = await started()
+    await installation.clock.sleep(UNWATCHED.total_seconds() + 1)
+    later = schedule(installation)
+    await later.watch()
+    assert not await compared(installation, later)
+    await installation.clock.sleep(SETTLE.total_seconds())
+    assert await compared(installation, later)
+    assert not await compared(installation, later)
+
+
+async def test_an_outage_of_the_object_store_asks_for_a_comparison() -> None:
+    """An outage that ended is followed by a comparison once things have settled, and by one only."""
+    installation, worker = await started()
+    installation.patience.outages.began(ObjectStoreOutage("away"))
+    await worker.watch()
+    assert not await compared(installation, worker)
+    installation.patience.outages.over("objects")
+    await worker.watch()
+    await installation.clock.sleep(SETTLE.total_seconds())
+    assert await compared(installation, worker)
+    assert not await compared(installation, worker)
+
+
+async def test_an_outage_during_a_comparison_asks_for_another() -> None:
+    """An outage that comes after a comparison began is followed by a comparison of its own."""
+    installation, worker = await started()
+    for _ in range(2):
+        installation.patience.outages.began(ObjectStoreOutage("away"))
+        installation.patience.outages.over("objects")
+        await worker.watch()
+        await installation.clock.sleep(SETTLE.total_seconds())
+        assert await compared(installation, worker)
+
+
+async def test_an_outage_of_the_catalog_loses_no_events() -> None:
+    """Events wait in Kafka while the catalog is away, so nothing has to be compared."""
+    installation, worker = await started()
+    installation.patience.outages.began(CatalogOutage("away"))
+    installation.patience.outages.over("catalog")
+    await worker.watch()
+    await installation.clock.sleep(SETTLE.total_seconds())
+    assert not await compared(installation, worker)
+
+
+async def test_who_does_not_lead_only_asks() -> None:
+    """A worker without the first partition writes down what it saw, and the leading one compares."""
+    installation, leader = await started()
+    other = schedule(installation, leads=False)
+    await other.want("outage")
+    await installation.clock.sleep(SETTLE.total_seconds())
+    assert not await compared(installation, other)
+    assert await compared(installation, leader)
+
+
+async def test_compares_every_few_hours_over_restarts() -> None:
+    """The periodic comparison counts from the last one that ended, whichever worker made it."""
+    installation, _ = await started()
+    hours = installation.settings.reconcile.every_hours
+    await installation.clock.sleep(hours * HOUR - timedelta(minutes=1).total_seconds())
+    worker = schedule(installation)
+    assert not await compared(installation, worker)
+    await installation.clock.sleep(120)
+    assert await compared(installation, worker)
+    assert not await compared(installation, worker)

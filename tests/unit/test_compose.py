@@ -1,0 +1,197 @@
+"""docker-compose.yaml and what its services run at their start."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.stack.containers import overrides
+from tests.stack.install import KAFKA_VERSION, MINIO_VERSION
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+JOBS = {"secrets", "setup"}
+SECRET_WORDS = re.compile(r"PASSWORD|SECRET|TOKEN|ROOT_USER|ACCESS_KEY")
+SCRIPTS = ROOT / "ops" / "compose"
+
+every_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES.keys())
+
+
+def pins(requirements: Path) -> set[str]:
+    """The `name==version` lines of a compiled requirements file."""
+    return set(re.findall(r"^([\w.-]+==[^\s;\\]+)", requirements.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def make_secrets(folder: Path, **variables: str) -> dict[str, str]:
+    """Run the secrets service's script on `folder`; the secrets that lie there afterwards."""
+    environment = {"PATH": os.environ["PATH"], "SECRETS_FOLDER": str(folder), **variables}
+    subprocess.run(["sh", str(SCRIPTS / "make-secrets.sh")], env=environment, check=True, capture_output=True)
+    return {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}
+
+
+@every_service
+def test_long_running_services_have_a_health_check(service: dict[str, Any]) -> None:
+    """A service either runs once to its end or says whether it is healthy."""
+    job = service["restart"] == "on-failure"
+    assert job != ("healthcheck" in service)
+
+
+def test_only_the_secrets_and_setup_run_once() -> None:
+    """Everything else comes back by itself after a crash and after a reboot."""
+    assert {name for name, service in SERVICES.items() if service["restart"] == "on-failure"} == JOBS
+    assert {service["restart"] for service in SERVICES.values()} == {"on-failure", "unless-stopped"}
+
+
+@every_service
+def test_services_are_limited(service: dict[str, Any]) -> None:
+    """Memory, processors and processes of each service have a limit, and its log files rotate."""
+    assert service["mem_limit"]
+    assert service["cpus"] > 0
+    assert service["pids_limit"] > 0
+    assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
+
+
+@every_service
+def test_services_have_no_privileges(service: dict[str, Any]) -> None:
+    """No service runs as root, keeps a capability or can gain one."""
+    assert int(service["user"].split(":")[0]) > 0
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+
+
+def test_our_own_services_cannot_write_to_their_root_file_system() -> None:
+    """What Twinlens and MinIO write goes to a volume or to memory."""
+    ours = {name for name, service in SERVICES.items() if service.get("read_only")}
+    assert ours == {"secrets", "setup", "ingest", "index", "api", "minio"}
+
+
+@every_service
+def test_no_secret_is_written_down(service: dict[str, Any]) -> None:
+    """A variable that names a secret holds a file's path or what the user set, never a value or a default."""
+    for name, value in service.get("environment", {}).items():
+        if SECRET_WORDS.search(name):
+            assert value == f"${{{name}:-}}" or str(value).startswith("/secrets/"), name
+    assert "env_file" not in service
+
+
+@every_service
+def test_data_lies_in_named_volumes(service: dict[str, Any]) -> None:
+    """A mount is a declared volume, or a file of this repository that can only be read."""
+    for mount in service.get("volumes", []):
+        source, _, mode = mount.split(":", 2) if mount.count(":") == 2 else (*mount.split(":"), "")
+        if source.startswith("./"):
+            assert mode == "ro"
+            assert (ROOT / source).is_file()
+        else:
+            assert source in COMPOSE["volumes"]
+
+
+@every_service
+def test_services_are_open_to_this_machine_only(service: dict[str, Any]) -> None:
+    """A published port listens on the loopback address unless the user names another."""
+    for port in service.get("ports", []):
+        assert port.startswith(("127.0.0.1:", "${TWINLENS_BIND:-127.0.0.1}:"))
+
+
+def test_start_order() -> None:
+    """Setup waits for healthy servers, workers and API for setup, and who reads secrets for their making."""
+
+    def after(name: str) -> dict[str, str]:
+        waits = SERVICES[name].get("depends_on", {})
+        return {other: condition["condition"] for other, condition in waits.items()}
+
+    assert after("setup") == dict.fromkeys(("kafka", "minio", "mysql", "milvus"), "service_healthy")
+    for name in ("ingest", "index", "api"):
+        assert after(name) == {"setup": "service_completed_successfully"}
+    for name in ("minio", "mysql", "milvus"):
+        assert after(name)["secrets"] == "service_completed_successfully"
+
+
+def test_versions_are_those_the_tests_run_on() -> None:
+    """Kafka and MinIO in containers are of the versions that `tests/stack` starts."""
+    assert SERVICES["kafka"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
+    assert f"github.com/minio/minio@{MINIO_VERSION}" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+def test_the_image_gets_the_tested_dependencies() -> None:
+    """The image's requirements are pinned to the versions that the tests run with, and hold no test tools."""
+    image, tested = pins(SCRIPTS / "requirements.txt"), pins(ROOT / "requirements.txt")
+    assert image < tested
+    assert not {"pytest", "mypy", "ruff"} & {pin.partition("==")[0] for pin in image}
+
+
+def test_secrets_are_random_and_stay(tmp_path: Path) -> None:
+    """Each installation gets secrets of its own, which a second start leaves alone."""
+    first, other = tmp_path / "first", tmp_path / "other"
+    first.mkdir()
+    other.mkdir()
+    made = make_secrets(first)
+    assert make_secrets(first) == made
+    assert not set(made.values()) & set(make_secrets(other).values())
+    assert all(len(value) == 40 and value.isalnum() for name, value in made.items() if "password" in name)
+
+
+def test_secrets_are_for_their_group_only(tmp_path: Path) -> None:
+    """Others can't read a secret."""
+    make_secrets(tmp_path)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o640}
+
+
+def test_a_user_can_choose_secrets(tmp_path: Path) -> None:
+    """A secret set in `.env` is taken as it is."""
+    made = make_secrets(tmp_path, MINIO_ROOT_USER="me", MYSQL_PASSWORD="with spaces %41")
+    assert (made["minio_root_user"], made["mysql_password"]) == ("me", "with spaces %41")
+
+
+def test_an_interrupted_making_of_secrets_is_finished(tmp_path: Path) -> None:
+    """An empty file that a crash left is not taken for a secret."""
+    (tmp_path / "mysql_password").touch()
+    assert len(make_secrets(tmp_path)["mysql_password"]) == 40
+
+
+@pytest.mark.parametrize(
+    ("command", "user"), [("api", "twinlens_reader"), ("worker", "twinlens"), ("setup", "twinlens")]
+)
+def test_twinlens_gets_its_secrets(tmp_path: Path, command: str, user: str) -> None:
+    """The container's start puts the secrets into the settings; the query service's SQL user only reads."""
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    made = make_secrets(secrets)
+    program = tmp_path / "twinlens"
+    program.write_text('#!/bin/sh\nenv | grep "^TWINLENS_"; echo "arguments=$*"\n', encoding="utf-8")
+    program.chmod(0o755)
+    done = subprocess.run(
+        ["sh", str(SCRIPTS / "twinlens.sh"), command, "more"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "SECRETS_FOLDER": str(secrets)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seen = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    password = made["mysql_reader_password" if command == "api" else "mysql_password"]
+    assert seen["TWINLENS_DATABASE__URL"] == f"mysql+asyncmy://{user}:{password}@mysql:3306/twinlens?charset=utf8mb4"
+    assert seen["TWINLENS_OBJECTS__SECRET_KEY"] == made["minio_root_password"]
+    assert seen["TWINLENS_VECTORS__TOKEN"] == f"root:{made['milvus_root_password']}"
+    assert seen["arguments"] == f"{command} more"
+
+
+def test_compose_understands_the_files(tmp_path: Path) -> None:
+    """Where Docker Compose is installed, it accepts the file, and with it what the tests add to it."""
+    compose = shutil.which("docker-compose")
+    added = tmp_path / "added.json"
+    added.write_text(json.dumps(overrides(mysql=3306, milvus=19530)), encoding="utf-8")
+    both = yaml.safe_load(added.read_text(encoding="utf-8"))
+    assert set(both["services"]) <= set(SERVICES)
+    if compose is not None:
+        command = [compose, "-f", "docker-compose.yaml", "-f", str(added), "config", "--quiet"]
+        subprocess.run(command, cwd=ROOT, check=True, timeout=60)

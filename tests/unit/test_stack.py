@@ -1,0 +1,119 @@
+"""The parts of the tests' stack that need no server."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.stack.cache import made_once
+from tests.stack.external import VARIABLES, as_variables, named_servers, with_named
+from tests.stack.process import Command, ServerProcess
+from tests.stack.stack import Addresses
+from tests.stack.supervisor import Supervisor
+
+NOWHERE = Addresses(kafka="", s3="", access_key="", secret_key="", database="", milvus="")
+SOMEWHERE = Addresses(
+    kafka="127.0.0.1:1",
+    s3="127.0.0.1:2",
+    access_key="key",
+    secret_key="secret",
+    database="mysql+asyncmy://user:password@127.0.0.1:3",
+    milvus="http://127.0.0.1:4",
+)
+
+
+class Interrupted(Exception):
+    """Stands for whatever may end an installation."""
+
+
+def test_a_program_is_installed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second caller gets what the first one made."""
+    monkeypatch.setenv("TWINLENS_CACHE", str(tmp_path))
+    calls: list[Path] = []
+    assert made_once("server", calls.append) == made_once("server", calls.append)
+    assert len(calls) == 1
+
+
+def test_an_interrupted_installation_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of a program is never taken for the whole."""
+    monkeypatch.setenv("TWINLENS_CACHE", str(tmp_path))
+
+    def fail(folder: Path) -> None:
+        (folder / "half").touch()
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        made_once("server", fail)
+    folder = made_once("server", lambda folder: (folder / "whole").touch())
+    assert (folder / "whole").exists()
+    assert not (folder / "half").exists()
+
+
+def test_servers_that_the_environment_names_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The printed variables of a running stack lead another run to it."""
+    for name, value in as_variables(SOMEWHERE).items():
+        monkeypatch.setenv(name, value)
+    assert named_servers() == set(VARIABLES)
+    assert with_named(NOWHERE) == SOMEWHERE
+
+
+def test_servers_can_be_named_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment doesn't name stays ours."""
+    for variable in VARIABLES.values():
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("TWINLENS_TEST_MILVUS", "http://elsewhere:19530")
+    assert with_named(SOMEWHERE) == replace(SOMEWHERE, milvus="http://elsewhere:19530")
+
+
+def test_an_s3_url_without_a_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says how the variable must look."""
+    monkeypatch.setenv("TWINLENS_TEST_S3", "http://127.0.0.1:9000")
+    with pytest.raises(ValueError, match="http://access_key:secret_key@host:port"):
+        with_named(SOMEWHERE)
+
+
+def test_a_process_that_ends_is_started_again(tmp_path: Path) -> None:
+    """The supervisor launches it anew, which its new pid shows, and says why it ended."""
+    process = ServerProcess(
+        "worker",
+        Command([sys.executable, "-c", "import time; time.sleep(600)"]),
+        log=tmp_path / "log",
+        is_ready=lambda: True,
+    )
+    process.start()
+    first, said = process.pid, list[str]()
+    supervisor = Supervisor({"worker": process}, said.append)
+    assert not supervisor.look()
+    process.kill()
+    deadline = time.monotonic() + 20
+    while not supervisor.look():
+        assert time.monotonic() < deadline, "it wasn't started again"
+        time.sleep(0.05)
+    assert process.pid not in {None, first}
+    assert len(said) == 1
+    process.stop()
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [("raise SystemExit(75)", "an outage outlasted its retry budget"), ("raise SystemExit(3)", "exit code 3")],
+)
+def test_the_end_of_a_process_is_explained(tmp_path: Path, code: str, reason: str) -> None:
+    """Whoever watches the stack learns whether an outage or something else ended a worker."""
+    said: list[str] = []
+    process = ServerProcess(
+        "worker", Command([sys.executable, "-c", code]), log=tmp_path / "log", is_ready=lambda: True
+    )
+    process.launch()
+    supervisor = Supervisor({"worker": process}, said.append)
+    deadline = time.monotonic() + 20
+    while not said:
+        assert time.monotonic() < deadline, "nothing was reported"
+        supervisor.look()
+        time.sleep(0.05)
+    process.stop()
+    assert reason in said[0]
