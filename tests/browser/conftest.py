@@ -91,9 +91,13 @@ def many(gallery: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium, else the one that ``playwright install chromium`` put there."""
+    """The system's Chromium, else the one that ``playwright install chromium`` put there.
+
+    It ends with this folder's tests: as long as Playwright runs, this thread has a running event loop, and no test
+    elsewhere could run one of its own.
+    """
     found = os.environ.get("TWINLENS_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     expect.set_options(timeout=DEADLINE_MS)
     with sync_playwright() as playwright:
