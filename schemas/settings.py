@@ -74,7 +74,7 @@ class ObjectSettings(Section):
     secret_key: SecretStr = SecretStr("minioadmin")
     buckets: Annotated[tuple[str, ...], Field(min_length=1)] = ("pictures",)
     folder: Path = Path("buckets")
-    notification_arn: str = "arn:minio:sqs::PRIMARY:kafka"
+    notification_arns: tuple[str, ...] = ("arn:minio:sqs::PRIMARY:kafka",)
     timeout_s: Seconds = 30
 
     @property

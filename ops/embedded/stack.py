@@ -14,6 +14,7 @@ from ops.embedded.errors import StackError
 from ops.embedded.folder import DataFolder
 from ops.embedded.ports import HOST, is_free
 from ops.embedded.process import Process, Program
+from ops.embedded.servers import NOTIFICATION_TARGETS
 from ops.embedded.supervisor import Say, supervise
 
 BUCKET: Final = "pictures"
@@ -66,6 +67,7 @@ class EmbeddedStack:
             "OBJECTS__ACCESS_KEY": access_key,
             "OBJECTS__SECRET_KEY": secret_key,
             "OBJECTS__BUCKETS": json.dumps([BUCKET]),
+            "OBJECTS__NOTIFICATION_ARNS": json.dumps([f"arn:minio:sqs::{name}:kafka" for name in NOTIFICATION_TARGETS]),
             "OBJECTS__FOLDER": str(self._folder.buckets),
             "DATABASE__URL": f"sqlite+aiosqlite:///{self._folder.path / 'twinlens.db'}",
             "VECTORS__URI": f"http://{HOST}:{self._ports['vectors']}",

@@ -36,7 +36,7 @@ class S3Objects:
     """
 
     def __init__(self, settings: ObjectSettings, *, threads: int = 16) -> None:
-        self._notification_arn = settings.notification_arn
+        self._notification_arns = settings.notification_arns
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="s3")
         self._http = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=settings.timeout_s, read=settings.timeout_s),
@@ -143,7 +143,7 @@ class S3Objects:
     async def ensure_bucket(self, bucket: str) -> None:
         """See ObjectWriter. Raises ConfigurationError if the server doesn't know the notification target."""
         checked_bucket(bucket)
-        await self._run(lambda: ensure_announced_bucket(self._client, bucket, self._notification_arn))
+        await self._run(lambda: ensure_announced_bucket(self._client, bucket, self._notification_arns))
 
     async def _run[T](self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -19,10 +19,10 @@ _KINDS: Final = ("s3:ObjectCreated:", "s3:ObjectRemoved:")
 _TAKEN: Final = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 
 
-def ensure_announced_bucket(client: Minio, bucket: str, arn: str) -> None:
-    """Create the bucket unless it is there; send its changes to ``arn`` unless that is empty. Safe to repeat.
+def ensure_announced_bucket(client: Minio, bucket: str, arns: Sequence[str]) -> None:
+    """Create the bucket unless it is there; send its changes to each of ``arns``. Safe to repeat.
 
-    Raises ConfigurationError if the server refuses the target.
+    Raises ConfigurationError if the server refuses a target.
     """
     with translated(f"make bucket {bucket}"):
         if not client.bucket_exists(bucket):
@@ -31,7 +31,7 @@ def ensure_announced_bucket(client: Minio, bucket: str, arn: str) -> None:
             except S3Error as error:
                 if error.code not in _TAKEN:
                     raise
-        if arn:
+        for arn in arns:
             _announce(client, bucket, arn)
 
 
@@ -50,7 +50,7 @@ def _announce(client: Minio, bucket: str, arn: str) -> None:
             raise
         raise ConfigurationError(
             f"the object store refuses to send the changes of {bucket} to {arn}: {error.message} "
-            "(objects.notification_arn must name a notification target of the server)"
+            "(each of objects.notification_arns must be a notification target of the server)"
         ) from error
 
 

@@ -44,13 +44,13 @@ class Case:
         return await self.store.put(self.ref(key), data, content_type="image/png")
 
 
-def s3_settings(addresses: Addresses, *, arn: str = "", timeout_s: float = 10) -> ObjectSettings:
+def s3_settings(addresses: Addresses, *, arns: tuple[str, ...] = (), timeout_s: float = 10) -> ObjectSettings:
     """Settings for the stack's MinIO."""
     return ObjectSettings(
         endpoint=addresses.s3.removeprefix("http://"),
         access_key=addresses.access_key,
         secret_key=SecretStr(addresses.secret_key),
-        notification_arn=arn,
+        notification_arns=arns,
         timeout_s=timeout_s,
     )
 

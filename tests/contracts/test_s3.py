@@ -31,7 +31,7 @@ from tests.stack.stack import Stack
 @pytest.fixture
 def settings(servers: Servers) -> ObjectSettings:
     """Settings for a running MinIO, with its main notification target."""
-    return s3_settings(servers.need("minio"), arn=MAIN_ROUTE.arn)
+    return s3_settings(servers.need("minio"), arns=MAIN_ROUTE.arns)
 
 
 @pytest_asyncio.fixture
@@ -52,17 +52,17 @@ OURS = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
 
 
 async def test_a_bucket_announces_its_changes(store: S3Objects, s3: Minio, bucket: str) -> None:
-    """`ensure_bucket` adds one rule, however often it runs."""
+    """`ensure_bucket` adds one rule per target, however often it runs."""
     await store.ensure_bucket(bucket)
     await store.ensure_bucket(bucket)
-    assert rules(s3, bucket) == [(MAIN_ROUTE.arn, OURS)]
+    assert rules(s3, bucket) == [(arn, OURS) for arn in sorted(MAIN_ROUTE.arns)]
 
 
 async def test_other_rules_stay(store: S3Objects, s3: Minio, bucket: str) -> None:
     """Rules of other targets and for other events are kept; a narrower one of ours is widened."""
-    other = TEST_ROUTES[0].arn
+    other = TEST_ROUTES[0].durable_arn
     narrow = QueueConfig(
-        queue=MAIN_ROUTE.arn,
+        queue=MAIN_ROUTE.durable_arn,
         events=["s3:ObjectCreated:Put", "s3:ObjectAccessed:Get"],
         suffix_filter_rule=SuffixFilterRule(".jpg"),
     )
@@ -70,21 +70,25 @@ async def test_other_rules_stay(store: S3Objects, s3: Minio, bucket: str) -> Non
     s3.set_bucket_notification(bucket, NotificationConfig(queue_config_list=[elsewhere, narrow]))
     await store.ensure_bucket(bucket)
     assert rules(s3, bucket) == sorted(
-        [(other, ["s3:ObjectCreated:*"]), (MAIN_ROUTE.arn, ["s3:ObjectAccessed:Get"]), (MAIN_ROUTE.arn, OURS)]
+        [
+            (other, ["s3:ObjectCreated:*"]),
+            (MAIN_ROUTE.durable_arn, ["s3:ObjectAccessed:Get"]),
+            *[(arn, OURS) for arn in MAIN_ROUTE.arns],
+        ]
     )
 
 
 async def test_an_unknown_notification_target_is_a_configuration_error(settings: ObjectSettings, bucket: str) -> None:
     """The text names the setting to change."""
-    opened = S3Objects(settings.model_copy(update={"notification_arn": "arn:minio:sqs::NOWHERE:kafka"}))
-    with pytest.raises(ConfigurationError, match="notification_arn"):
+    opened = S3Objects(settings.model_copy(update={"notification_arns": ("arn:minio:sqs::NOWHERE:kafka",)}))
+    with pytest.raises(ConfigurationError, match="notification_arns"):
         await opened.ensure_bucket(bucket)
     await opened.close()
 
 
 async def test_without_a_target_no_rule_is_made(settings: ObjectSettings, s3: Minio, bucket: str) -> None:
-    """An empty ARN leaves the notifications alone."""
-    opened = S3Objects(settings.model_copy(update={"notification_arn": ""}))
+    """No ARN leaves the notifications alone."""
+    opened = S3Objects(settings.model_copy(update={"notification_arns": ()}))
     await opened.ensure_bucket(bucket)
     assert rules(s3, bucket) == []
     await opened.close()

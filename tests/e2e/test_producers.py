@@ -168,14 +168,19 @@ def known(live: Live, gallery: list[Path]) -> list[Path]:
 
 @pytest.mark.parametrize("transform", sorted(TRANSFORMS))
 def test_a_copy_of_a_known_picture_is_an_event(live: Live, known: list[Path], transform: str) -> None:
-    """The nearest picture that the change names is the original, called a copy from the threshold on, else similar."""
+    """The nearest of the known pictures that the change names is the original, a copy from the threshold on, else similar.
+
+    What is dropped in the same moment is named as well, and may be nearer: at JPEG quality 10, two of the still lifes are
+    nearer to each other than to their originals.
+    """
     copies = {f"copies/{file.stem}.jpg": file for file in known}
     for key, file in copies.items():
         live.put(key, TRANSFORMS[transform](file.read_bytes()))
     until(lambda: _announced(live, copies.keys()), "the copies are announced", seconds=180)
     snapshots = last_snapshots(live.place)
     threshold = load_spec("sscd").copy_threshold
-    nearest = {key: snapshots[key]["nearest"][0] for key in copies}
+    originals = {f"known/{file.name}" for file in known}
+    nearest = {key: next(near for near in snapshots[key]["nearest"] if near["key"] in originals) for key in copies}
     verdicts = [near["verdict"] for key in copies for near in snapshots[key]["nearest"]]
     scores = [near["score"] for key in copies for near in snapshots[key]["nearest"]]
     found = [key for key, near in nearest.items() if Path(near["key"]).name == copies[key].name]

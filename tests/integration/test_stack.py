@@ -51,7 +51,7 @@ async def keys_of(bootstrap: str, topic: str, count: int, seconds: float = 60) -
 
 def announce(s3: Minio, bucket: str, route: EventRoute) -> None:
     """Give the bucket a notification rule for new objects."""
-    rule = QueueConfig(["s3:ObjectCreated:*"], config_id="test", queue=route.arn)
+    rule = QueueConfig(["s3:ObjectCreated:*"], config_id="test", queue=route.durable_arn)
     s3.set_bucket_notification(bucket, NotificationConfig(queue_config_list=[rule]))
 
 

@@ -14,14 +14,29 @@ from tests.stack.process import Command, ServerProcess
 
 @dataclass(frozen=True)
 class EventRoute:
-    """A notification target of the MinIO server: buckets that name `arn` announce to `<topic_prefix>bucket-events`."""
+    """Two notification targets of the MinIO server: buckets that name them announce to `<topic_prefix>bucket-events`.
+
+    The durable one keeps events in a folder, which MinIO looks into every 3 s, until Kafka has them. The quick one hands
+    them to Kafka at once, and has none where Kafka is away.
+    """
 
     topic_prefix: str
-    arn: str
+    durable: str
+    quick: str
+
+    @property
+    def durable_arn(self) -> str:
+        """The ARN of the target that loses nothing."""
+        return f"arn:minio:sqs::{self.durable}:kafka"
+
+    @property
+    def arns(self) -> tuple[str, str]:
+        """Both ARNs."""
+        return self.durable_arn, f"arn:minio:sqs::{self.quick}:kafka"
 
 
-MAIN_ROUTE = EventRoute("twinlens.", "arn:minio:sqs::PRIMARY:kafka")
-TEST_ROUTES = tuple(EventRoute(f"t{n:02}.", f"arn:minio:sqs::T{n:02}:kafka") for n in range(1, 25))
+MAIN_ROUTE = EventRoute("twinlens.", "PRIMARY", "QUICK")
+TEST_ROUTES = tuple(EventRoute(f"t{n:02}.", f"T{n:02}", f"T{n:02}QUICK") for n in range(1, 25))
 """Targets are fixed at MinIO's start, so there is a stock of them: a test claims one for its own topics."""
 
 
@@ -62,16 +77,16 @@ def minio_server(folder: Path, logs: Path, port: int, credentials: Credentials, 
 
 
 def target_variables(kafka: str, queue: Path) -> dict[str, str]:
-    """MinIO's variables for all notification targets, each with its own folder in `queue` for unsent events."""
+    """MinIO's variables for all notification targets, the durable ones each with its own folder in `queue`."""
     variables: dict[str, str] = {}
     for route in (MAIN_ROUTE, *TEST_ROUTES):
-        name = route.arn.split(":")[-2]
-        variables |= {
-            f"MINIO_NOTIFY_KAFKA_ENABLE_{name}": "on",
-            f"MINIO_NOTIFY_KAFKA_BROKERS_{name}": kafka,
-            f"MINIO_NOTIFY_KAFKA_TOPIC_{name}": f"{route.topic_prefix}bucket-events",
-            f"MINIO_NOTIFY_KAFKA_QUEUE_DIR_{name}": str(queue / name),
-        }
+        for name in (route.durable, route.quick):
+            variables |= {
+                f"MINIO_NOTIFY_KAFKA_ENABLE_{name}": "on",
+                f"MINIO_NOTIFY_KAFKA_BROKERS_{name}": kafka,
+                f"MINIO_NOTIFY_KAFKA_TOPIC_{name}": f"{route.topic_prefix}bucket-events",
+            }
+        variables[f"MINIO_NOTIFY_KAFKA_QUEUE_DIR_{route.durable}"] = str(queue / route.durable)
     return variables
 
 

@@ -27,7 +27,7 @@ def twinlens_environment(
         "TWINLENS_OBJECTS__ACCESS_KEY": addresses.access_key,
         "TWINLENS_OBJECTS__SECRET_KEY": addresses.secret_key,
         "TWINLENS_OBJECTS__BUCKETS": json.dumps([bucket]),
-        "TWINLENS_OBJECTS__NOTIFICATION_ARN": route.arn,
+        "TWINLENS_OBJECTS__NOTIFICATION_ARNS": json.dumps(route.arns),
         "TWINLENS_DATABASE__URL": database_url,
         "TWINLENS_VECTORS__URI": addresses.milvus,
         "TWINLENS_VECTORS__ALIAS": alias,
