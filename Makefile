@@ -10,6 +10,7 @@ CODE := $(wildcard schemas imaging stores streams query_api ops tests bench)
 COMPILE = $(BIN)/uv pip compile pyproject.toml --generate-hashes --no-header --no-annotate -q
 JOBS ?= 2
 TESTS ?=
+SIDE_BY_SIDE := $(addprefix tests/,unit browser contracts interleavings simulation)
 
 # An option that is set to 0 counts as not set.
 flag = $(if $(filter-out 0,$(1)),$(2))
@@ -31,13 +32,13 @@ up: $(READY) ## Start the embedded stack with a gallery, show that it finds copi
 stack: $(READY) packages ## Start the full stack on the real servers without Docker; Ctrl-C stops it.
 	@exec $(BIN)/python -m tests.stack $(if $(INDEX_WORKERS),--index-workers $(INDEX_WORKERS)) $(call flag,$(KEEP),--keep)
 
-test: $(READY) packages ## Run all tests: first those without servers, side by side, then the others on one stack.
+test: $(READY) packages ## Run all tests: first those that share servers, side by side, then those that need the machine.
 ifneq ($(TESTS),)
 	@exec $(BIN)/python -m pytest $(TESTS)
 else
 	$(BIN)/python -m tests.stack install
-	$(BIN)/python -m pytest tests/unit -n $(JOBS) --cov --cov-report= --cov-fail-under=0
-	$(BIN)/python -m pytest tests --ignore=tests/unit --cov --cov-append --cov-report=term:skip-covered
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -n $(JOBS) --dist loadgroup --cov --cov-report= --cov-fail-under=0
+	$(BIN)/python -m pytest tests $(SIDE_BY_SIDE:%=--ignore=%) --cov --cov-append --cov-report=term:skip-covered
 endif
 
 check: $(READY) ## Check style, format and types.

@@ -36,13 +36,6 @@ SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 Opened = Callable[..., Page]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One browser and one service serve all of them, so xdist keeps them together (``--dist loadgroup``)."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("browser"))
-
-
 @pytest.fixture(scope="session")
 def gallery(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Painted pictures, each another."""
