@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from ops import dead_letters
+from ops import dead_letters, grants
 from ops.logs import configure_logging
 from schemas.errors import ConfigurationError, Outage, RequestRefused, TwinlensError
 from schemas.settings import Settings, load_settings
@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(grants.app, name="grants")
 stderr = Console(stderr=True)
 
 EXIT_FAILURE = 1

@@ -1,18 +1,24 @@
-"""What the query service may do on each server: read. The statements, the policy and the role that say so.
+"""`twinlens grants`: what the query service may do on each server, which is to read.
 
-``python -m ops.grants mysql|minio|milvus`` prints or applies them; see docs/api.md. The tests try to write with the
-credentials that result from them.
+The tests try to write with the credentials that result from these.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Final
 
 import typer
+from minio.credentials.providers import StaticProvider
+from minio.error import MinioException
+from minio.minioadmin import MinioAdmin
 from pymilvus import MilvusClient
+from pymilvus.exceptions import MilvusException
+from urllib3.exceptions import HTTPError
+
+from schemas.errors import ObjectStoreOutage, VectorIndexOutage
+from schemas.settings import ObjectSettings, VectorSettings, load_settings
 
 READER: Final = "twinlens_reader"
 
@@ -68,11 +74,39 @@ def minio_policy(buckets: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def create_milvus_reader(client: MilvusClient, *, user: str = READER, role: str = READER, password: str) -> None:
-    """Create the role with its privileges, and the user who has it. ``client`` is an administrator's. Safe to repeat.
+def create_minio_reader(settings: ObjectSettings, *, user: str = READER, password: str) -> None:
+    """Create the policy for the settings' buckets, and the user who is under it. Safe to repeat.
 
-    Milvus enforces roles only with ``common.security.authorizationEnabled``.
+    The settings' key is an administrator's. Raises ObjectStoreOutage.
     """
+    credentials = StaticProvider(settings.access_key, settings.secret_key.get_secret_value())
+    admin = MinioAdmin(
+        endpoint=settings.endpoint, credentials=credentials, secure=settings.secure, region=settings.region
+    )
+    try:
+        admin.policy_add(user, policy=minio_policy(settings.buckets))
+        admin.user_add(user, password)
+        admin.policy_set(user, user=user)
+    except (MinioException, HTTPError) as error:
+        raise ObjectStoreOutage(f"create the user {user}: {error}") from error
+
+
+def create_milvus_reader(settings: VectorSettings, *, user: str = READER, password: str) -> None:
+    """Create the role with its privileges, and the user who has it. Safe to repeat.
+
+    The settings' token is an administrator's. Milvus enforces roles only with
+    ``common.security.authorizationEnabled``. Raises VectorIndexOutage.
+    """
+    token = settings.token.get_secret_value()
+    try:
+        client = MilvusClient(uri=settings.uri, token=token, timeout=settings.timeout_s)
+        _grant_search(client, user=user, role=user, password=password)
+        client.close()
+    except MilvusException as error:
+        raise VectorIndexOutage(f"create the user {user}: {error.message}") from error
+
+
+def _grant_search(client: MilvusClient, *, user: str, role: str, password: str) -> None:
     if role not in client.list_roles():
         client.create_role(role)
     for kind, privilege in MILVUS_PRIVILEGES:
@@ -82,37 +116,34 @@ def create_milvus_reader(client: MilvusClient, *, user: str = READER, role: str 
     client.grant_role(user, role)
 
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="Credentials for the query service that can only read.", no_args_is_help=True)
 Password = Annotated[str, typer.Option(envvar="TWINLENS_READER_PASSWORD", help="The reader's new password.")]
+User = Annotated[str, typer.Option(help="The reader's name.")]
 
 
 @app.command()
-def mysql(database: str = "twinlens", user: str = READER, host: str = "%", *, password: Password) -> None:
+def mysql(database: str = "twinlens", user: User = READER, host: str = "%", *, password: Password) -> None:
     """Print the SQL that an administrator runs."""
     for statement in mysql_statements(database, user=user, host=host, password=password):
         typer.echo(f"{statement};")
 
 
 @app.command()
-def minio(buckets: list[str]) -> None:
-    """Print the policy, for ``mc admin policy create``."""
-    typer.echo(json.dumps(minio_policy(buckets), indent=2))
+def minio(user: User = READER, *, password: Password) -> None:
+    """Create the user and the policy for the configured buckets, with the configured administrator's key."""
+    from ops.cli import friendly_errors
+
+    with friendly_errors():
+        settings = load_settings().objects
+        create_minio_reader(settings, user=user, password=password)
+        typer.echo(f"{user} may read {', '.join(settings.buckets)}")
 
 
 @app.command()
-def milvus(
-    uri: Annotated[str, typer.Option(help="The server, as http://host:19530.")],
-    token: Annotated[str, typer.Option(envvar="TWINLENS_VECTORS__TOKEN", help="An administrator's user:password.")],
-    user: str = READER,
-    *,
-    password: Password,
-) -> None:
-    """Create the role and the user."""
-    client = MilvusClient(uri=uri, token=token)
-    create_milvus_reader(client, user=user, password=password)
-    client.close()
-    typer.echo(f"{user} may search and nothing else; the query service's vectors.token is {user}:<password>.")
+def milvus(user: User = READER, *, password: Password) -> None:
+    """Create the user and the role, with the configured administrator's token."""
+    from ops.cli import friendly_errors
 
-
-if __name__ == "__main__":
-    app()
+    with friendly_errors():
+        create_milvus_reader(load_settings().vectors, user=user, password=password)
+        typer.echo(f"{user} may search; the query service's vectors.token is {user}:<password>")

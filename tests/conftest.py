@@ -10,7 +10,7 @@ TESTS = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what xdist keeps in one process (``--dist loadgroup``): a file of tests on servers, and all on the browser."""
+    """Say what xdist keeps in one process (``--dist loadgroup``): a file that uses servers, and all of the browser."""
     for item in items:
         folder, *_ = item.path.relative_to(TESTS).parts
         if folder == "browser":

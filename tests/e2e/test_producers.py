@@ -168,10 +168,10 @@ def known(live: Live, gallery: list[Path]) -> list[Path]:
 
 @pytest.mark.parametrize("transform", sorted(TRANSFORMS))
 def test_a_copy_of_a_known_picture_is_an_event(live: Live, known: list[Path], transform: str) -> None:
-    """The nearest of the known pictures that the change names is the original, a copy from the threshold on, else similar.
+    """The nearest known picture that a change names is the original, called a copy from the threshold on, else similar.
 
-    What is dropped in the same moment is named as well, and may be nearer: at JPEG quality 10, two of the still lifes are
-    nearer to each other than to their originals.
+    What is dropped in the same moment is named as well, and may be nearer: at JPEG quality 10, two of the still lifes
+    are nearer to each other than to their originals.
     """
     copies = {f"copies/{file.stem}.jpg": file for file in known}
     for key, file in copies.items():

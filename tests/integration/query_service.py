@@ -10,20 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from minio.credentials.providers import StaticProvider
-from minio.minioadmin import MinioAdmin
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from imaging.embedding import OnnxEmbedder
 from imaging.model_spec import load_spec
 from ops.gallery import make_gallery
-from ops.grants import minio_policy, mysql_statements
+from ops.grants import create_minio_reader, mysql_statements
 from schemas.settings import DatabaseSettings, ObjectSettings, VectorSettings
 from stores.catalog.engine import create_engine
 from stores.objects.s3 import S3Objects
 from stores.vectors.milvus import MilvusVectors
-from tests.stack.cleanup import drop_collections, in_own_loop, remove_bucket, run_sql, s3_client
+from tests.stack.cleanup import drop_collections, in_own_loop, remove_bucket, remove_user, run_sql, s3_client
 from tests.stack.health import answers_ok
 from tests.stack.process import Command, ServerProcess, free_port
 from tests.stack.stack import Addresses
@@ -54,16 +52,13 @@ def installation(at: Addresses, pictures: Mapping[str, bytes]) -> Iterator[Insta
     name = f"t{secrets.token_hex(6)}"
     in_own_loop(run_sql(at.database, f"CREATE DATABASE {name} CHARACTER SET utf8mb4"))
     s3_client(at).make_bucket(name)
-    admin = MinioAdmin(endpoint=at.s3, credentials=StaticProvider(at.access_key, at.secret_key), secure=False)
+    administrator = {"endpoint": at.s3, "access_key": at.access_key, "secret_key": at.secret_key, "buckets": [name]}
     try:
-        admin.policy_add(name, policy=minio_policy([name]))
-        admin.user_add(name, PASSWORD)
-        admin.policy_set(name, user=name)
+        create_minio_reader(ObjectSettings.model_validate(administrator), user=name, password=PASSWORD)
         in_own_loop(_index(at, name, pictures))
         yield Installation(_environment(at, name), name, pictures, ("copies/one.jpg", next(iter(pictures))))
     finally:
-        admin.user_remove(name)
-        admin.policy_remove(name)
+        remove_user(at, name)
         remove_bucket(s3_client(at), name)
         in_own_loop(run_sql(at.database, f"DROP USER IF EXISTS '{name}'@'%'"))
         in_own_loop(run_sql(at.database, f"DROP DATABASE {name}"))

@@ -11,16 +11,14 @@ import numpy as np
 import pytest
 from grpc import RpcError
 from minio import Minio
-from minio.credentials.providers import StaticProvider
 from minio.error import S3Error
-from minio.minioadmin import MinioAdmin
 from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from ops.grants import create_milvus_reader, minio_policy, mysql_statements
+from ops.grants import READER, create_milvus_reader, create_minio_reader, mysql_statements
 from schemas.errors import TwinlensError
 from schemas.records import ObjectRef
 from schemas.settings import DatabaseSettings, ObjectSettings, VectorSettings
@@ -30,6 +28,7 @@ from stores.catalog.reading.sql import SqlCatalogReader
 from stores.objects.s3 import S3Objects
 from stores.vectors.milvus import MilvusVectors
 from stores.vectors.ports import VectorEntry
+from tests.stack.cleanup import remove_user
 from tests.stack.fixtures import Servers
 from tests.stack.milvus import milvus_server
 from tests.stack.process import free_port
@@ -81,19 +80,14 @@ async def test_mysql_reader_reads_and_can_not_write(mysql_url: str) -> None:
 
 @pytest.fixture
 def minio_reader(servers: Servers, bucket: str) -> Iterator[ObjectSettings]:
-    """A MinIO user under the reader's policy for the test's bucket."""
+    """A MinIO user under the reader's policy for the test's bucket, created twice."""
     at = servers.need("minio")
-    credentials = StaticProvider(at.access_key, at.secret_key)
-    admin = MinioAdmin(endpoint=at.s3, credentials=credentials, secure=False)
+    settings = {"endpoint": at.s3, "access_key": at.access_key, "secret_key": at.secret_key, "buckets": [bucket]}
     name = f"reader-{bucket}"
-    admin.policy_add(name, policy=minio_policy([bucket]))
-    admin.user_add(name, PASSWORD)
-    admin.policy_set(name, user=name)
-    yield ObjectSettings.model_validate(
-        {"endpoint": at.s3, "access_key": name, "secret_key": PASSWORD, "buckets": [bucket]}
-    )
-    admin.user_remove(name)
-    admin.policy_remove(name)
+    for _ in range(2):
+        create_minio_reader(ObjectSettings.model_validate(settings), user=name, password=PASSWORD)
+    yield ObjectSettings.model_validate({**settings, "access_key": name, "secret_key": PASSWORD})
+    remove_user(at, name)
 
 
 async def test_minio_reader_reads_and_can_not_write(minio_reader: ObjectSettings, bucket: str, s3: Minio) -> None:
@@ -151,13 +145,13 @@ def _vector() -> np.ndarray:
 async def test_milvus_reader_searches_and_can_not_write(guarded_milvus: str) -> None:
     """Vectors can be searched, read and counted under the reader's role; every change is denied."""
     root = "root:Milvus"
-    writer = MilvusVectors(VectorSettings.model_validate({"uri": guarded_milvus, "token": root}))
+    administrator = VectorSettings.model_validate({"uri": guarded_milvus, "token": root})
+    writer = MilvusVectors(administrator)
     await writer.ensure_collection(model_id="sscd", dimension=512)
     await writer.upsert([VectorEntry(1, "b", _vector())])
-    administrator = MilvusClient(uri=guarded_milvus, token=root)
     for _ in range(2):
         create_milvus_reader(administrator, password=PASSWORD)
-    token = f"twinlens_reader:{PASSWORD}"
+    token = f"{READER}:{PASSWORD}"
     reader = MilvusVectors(VectorSettings.model_validate({"uri": guarded_milvus, "token": token}))
     await reader.check()
     assert await reader.model_id() == "sscd"
@@ -186,6 +180,5 @@ async def test_milvus_reader_searches_and_can_not_write(guarded_milvus: str) -> 
             call()
     assert await writer.count() == 1
     client.close()
-    administrator.close()
     await reader.close()
     await writer.close()

@@ -69,6 +69,17 @@ def remove_bucket(client: Minio, bucket: str) -> None:
     client.remove_bucket(bucket)
 
 
+def remove_user(addresses: Addresses, name: str) -> None:
+    """Remove a MinIO user and the policy of that name."""
+    from minio.credentials.providers import StaticProvider
+    from minio.minioadmin import MinioAdmin
+
+    credentials = StaticProvider(addresses.access_key, addresses.secret_key)
+    admin = MinioAdmin(endpoint=addresses.s3, credentials=credentials, secure=False)
+    admin.user_remove(name)
+    admin.policy_remove(name)
+
+
 def drop_collections(uri: str, prefix: str) -> None:
     """Drop the Milvus collections whose names begin with `prefix`, with their aliases."""
     from pymilvus import MilvusClient

@@ -16,8 +16,8 @@ from tests.stack.process import Command, ServerProcess
 class EventRoute:
     """Two notification targets of the MinIO server: buckets that name them announce to `<topic_prefix>bucket-events`.
 
-    The durable one keeps events in a folder, which MinIO looks into every 3 s, until Kafka has them. The quick one hands
-    them to Kafka at once, and has none where Kafka is away.
+    The durable one keeps events in a folder, which MinIO looks into every 3 s, until Kafka has them. The quick one
+    hands them to Kafka at once, and loses them while Kafka is away.
     """
 
     topic_prefix: str

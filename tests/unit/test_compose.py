@@ -159,16 +159,13 @@ def test_an_interrupted_making_of_secrets_is_finished(tmp_path: Path) -> None:
     assert len(make_secrets(tmp_path)["mysql_password"]) == 40
 
 
-@pytest.mark.parametrize(
-    ("command", "user"), [("api", "twinlens_reader"), ("worker", "twinlens"), ("setup", "twinlens")]
-)
-def test_twinlens_gets_its_secrets(tmp_path: Path, command: str, user: str) -> None:
-    """The container's start puts the secrets into the settings; the query service's SQL user only reads."""
+def started(tmp_path: Path, command: str) -> tuple[dict[str, str], list[dict[str, str]]]:
+    """The secrets made, and the variables and arguments of each `twinlens` that the container's start runs."""
     secrets = tmp_path / "secrets"
     secrets.mkdir()
     made = make_secrets(secrets)
     program = tmp_path / "twinlens"
-    program.write_text('#!/bin/sh\nenv | grep "^TWINLENS_"; echo "arguments=$*"\n', encoding="utf-8")
+    program.write_text('#!/bin/sh\nenv | grep "^TWINLENS_"; echo "arguments=$*"; echo\n', encoding="utf-8")
     program.chmod(0o755)
     done = subprocess.run(
         ["sh", str(SCRIPTS / "twinlens.sh"), command, "more"],
@@ -177,12 +174,38 @@ def test_twinlens_gets_its_secrets(tmp_path: Path, command: str, user: str) -> N
         text=True,
         check=True,
     )
-    seen = dict(line.split("=", 1) for line in done.stdout.splitlines())
-    password = made["mysql_reader_password" if command == "api" else "mysql_password"]
-    assert seen["TWINLENS_DATABASE__URL"] == f"mysql+asyncmy://{user}:{password}@mysql:3306/twinlens?charset=utf8mb4"
-    assert seen["TWINLENS_OBJECTS__SECRET_KEY"] == made["minio_root_password"]
-    assert seen["TWINLENS_VECTORS__TOKEN"] == f"root:{made['milvus_root_password']}"
-    assert seen["arguments"] == f"{command} more"
+    runs = done.stdout.strip().split("\n\n")
+    return made, [dict(line.split("=", 1) for line in run.splitlines()) for run in runs]
+
+
+def credentials(made: dict[str, str], *, reads: bool) -> dict[str, str]:
+    """The settings of who only reads, or of who does everything."""
+    kind, user = ("reader", "twinlens_reader") if reads else ("root", "root")
+    mysql = f"{user}:{made['mysql_reader_password']}" if reads else f"twinlens:{made['mysql_password']}"
+    return {
+        "TWINLENS_DATABASE__URL": f"mysql+asyncmy://{mysql}@mysql:3306/twinlens?charset=utf8mb4",
+        "TWINLENS_OBJECTS__ACCESS_KEY": user if reads else made["minio_root_user"],
+        "TWINLENS_OBJECTS__SECRET_KEY": made[f"minio_{kind}_password"],
+        "TWINLENS_VECTORS__TOKEN": f"{user}:{made[f'milvus_{kind}_password']}",
+    }
+
+
+@pytest.mark.parametrize(("command", "reads"), [("api", True), ("worker", False)])
+def test_twinlens_gets_its_secrets(tmp_path: Path, command: str, reads: bool) -> None:
+    """The container's start puts the secrets into the settings; the query service gets those that only read."""
+    made, [seen] = started(tmp_path, command)
+    assert seen == {**credentials(made, reads=reads), "arguments": f"{command} more"}
+
+
+def test_setup_creates_the_readers(tmp_path: Path) -> None:
+    """Setup creates the users that the query service's start names, with their passwords."""
+    made, runs = started(tmp_path, "setup")
+    administrator = credentials(made, reads=False)
+    assert runs == [
+        {**administrator, "arguments": "setup more"},
+        {**administrator, "arguments": "grants minio", "TWINLENS_READER_PASSWORD": made["minio_reader_password"]},
+        {**administrator, "arguments": "grants milvus", "TWINLENS_READER_PASSWORD": made["milvus_reader_password"]},
+    ]
 
 
 def test_compose_understands_the_files(tmp_path: Path) -> None:
