@@ -32,6 +32,8 @@ _IMAGE_EXAMPLE: dict[str, JsonValue] = {
     "last_modified": "2026-01-02T03:04:05Z",
     "state": "indexed",
     "reason": None,
+    "decided_at": "2026-01-02T03:04:05.912345Z",
+    "attempts": 0,
     "metadata": {},
     "file_url": "/v1/images/3f2a9c0d5e6b7a8190a1b2c3d4e5f607/file",
     "thumbnail_url": "/v1/images/3f2a9c0d5e6b7a8190a1b2c3d4e5f607/thumbnail?v=9f86d081884c",
@@ -65,6 +67,8 @@ class Image(Answer):
     last_modified: datetime | None = Field(description="By the object store.")
     state: ImageState
     reason: str | None = Field(description="Why it was rejected: a slug, or `slug: sentence`.")
+    decided_at: datetime | None = Field(description="When it was indexed or rejected; null while it is pending.")
+    attempts: int = Field(description="Attempts at it that have not led to a vector.")
     metadata: dict[str, str] = Field(description="The object's user metadata.")
     file_url: str
     thumbnail_url: str
@@ -72,7 +76,8 @@ class Image(Answer):
 
 def image_of(image: ImageRecord, content: ContentRecord | None, links: Links) -> Image:
     """The JSON of an image."""
-    state, reason = CatalogImage(image, content).state
+    known = CatalogImage(image, content)
+    state, reason = known.state
     kind = content.format if content else None
     return Image(
         id=image.id,
@@ -91,6 +96,8 @@ def image_of(image: ImageRecord, content: ContentRecord | None, links: Links) ->
         last_modified=image.last_modified,
         state=state,
         reason=reason,
+        decided_at=known.decided_at,
+        attempts=known.attempts,
         metadata={name: str(value) for name, value in image.metadata.items()},
         file_url=links.file(image.id),
         thumbnail_url=links.thumbnail(image.id, image.sha256),

@@ -68,7 +68,8 @@ def with_rule(rules: Sequence[QueueConfig], arn: str) -> list[QueueConfig] | Non
         others = [event for event in rule.events if not event.startswith(_KINDS)]
         if others:
             kept.append(replace(rule, events=others))
-    return [*kept, QueueConfig(queue=arn, events=list(ANNOUNCED), config_id="twinlens")]
+    target = arn.split(":")[-2]
+    return [*kept, QueueConfig(queue=arn, events=list(ANNOUNCED), config_id=f"twinlens-{target}")]
 
 
 def _covers(rule: QueueConfig) -> bool:

@@ -43,8 +43,10 @@ function stateOf(image) {
   const text = image.state === "pending"
     ? "This picture is on its way into the index and will be searchable in a moment."
     : sentence.join(": ") || "The picture could not be indexed.";
+  const tried = image.attempts > 1 ? `, after ${image.attempts} attempts` : "";
   return h("div", { class: `state state-${image.state}` },
-    h("b", null, image.state === "rejected" && slug ? words(slug) : words(image.state)), h("p", null, text));
+    h("b", null, image.state === "rejected" && slug ? words(slug) : words(image.state)), h("p", null, text),
+    image.decided_at ? h("p", { class: "quiet" }, `${moment(image.decided_at)}${tried}`) : null);
 }
 
 /** @param {Image} image */

@@ -18,6 +18,8 @@
  * @property {string | null} last_modified
  * @property {"pending" | "indexed" | "rejected"} state
  * @property {string | null} reason "slug: sentence"
+ * @property {string | null} decided_at when it was indexed or rejected
+ * @property {number} attempts that have not led to a vector
  * @property {Record<string, string>} metadata
  * @property {string} file_url
  * @property {string} thumbnail_url

@@ -56,6 +56,21 @@ class CatalogImage:
         """State and reason, as a person is told."""
         return image_state(self.image, self.content)
 
+    @property
+    def decided_at(self) -> datetime | None:
+        """When it was found to be indexed or rejected; None while it is pending."""
+        if self.image.reason is not None:
+            return self.image.updated_at
+        pending = self.state[0] is ImageState.PENDING
+        return None if pending or self.content is None else self.content.indexed_at
+
+    @property
+    def attempts(self) -> int:
+        """Attempts that have not led to a vector; an object that is refused by its size alone was tried once."""
+        if self.image.reason is not None:
+            return 1
+        return self.content.attempts if self.content is not None else 0
+
 
 @dataclass(frozen=True, slots=True)
 class FoundContent:

@@ -108,13 +108,14 @@ class IndexWriter:
             self._next_vector_id += 1
             values: dict[str, Any] = {
                 "bucket": bucket, "sha256": sha256, "md5": md5, "vector_id": self._next_vector_id,
-                "state": str(state), "reason": reason, "attempts": 1, "version": 1, "nearest": [],
-                "created_at": self.now,
+                "state": str(state), "reason": reason, "version": 1, "nearest": [],
+                "attempts": 0 if state is ContentState.INDEXED else 1, "created_at": self.now,
+                "indexed_at": None if state is ContentState.PENDING else self.now,
             }  # fmt: skip
             if state is ContentState.INDEXED:
                 decoded = decode(data, DecodeLimits(), self.embedder.pixel_spec)
                 values |= {"width": decoded.width, "height": decoded.height, "format": decoded.format,
-                           "model": self.embedder.model_id, "indexed_at": self.now}  # fmt: skip
+                           "model": self.embedder.model_id}  # fmt: skip
                 if with_vector:
                     [vector] = self.embedder.embed([decoded.pixels])
                     await self._vectors.upsert([VectorEntry(self._next_vector_id, bucket, vector)])

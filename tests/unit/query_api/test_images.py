@@ -42,6 +42,19 @@ async def test_state_and_reason_are_told(client: httpx.AsyncClient, library: Lib
     }
 
 
+async def test_time_and_attempts_of_a_decision_are_told(client: httpx.AsyncClient, library: Library) -> None:
+    """An indexed or rejected image says when that was decided, a rejected one after how many attempts."""
+    pending = await library.add("p.png", picture(1), state=ContentState.PENDING)
+    rejected = await library.add("r.png", b"text", state=ContentState.REJECTED, reason="not_an_image: it is text")
+    large = await library.reject_object("l.png", b"x" * 100, "too_many_bytes")
+    indexed = await library.add("i.png", picture(2))
+    page = (await client.get("/v1/images")).json()["results"]
+    assert {each["id"]: each["decided_at"] is not None for each in page} == {
+        pending: False, rejected: True, large: True, indexed: True,
+    }  # fmt: skip
+    assert {each["id"]: each["attempts"] for each in page if each["state"] == "rejected"} == {rejected: 1, large: 1}
+
+
 async def test_removed_image_is_gone(client: httpx.AsyncClient, library: Library) -> None:
     """What was deleted from the bucket is neither found nor listed."""
     image_id = await library.add("a.png", picture(1))

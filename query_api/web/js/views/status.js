@@ -39,7 +39,8 @@ function imageList(images, state, total) {
     h("ul", { class: "status-list", role: "list" }, images.map((image) => {
       const [slug, ...sentence] = (image.reason ?? "").split(": ");
       return h("li", null, overlayLink(link("status", { open: image.id }), { open: image.id }, {}, document.createTextNode(image.key)),
-        h("span", { class: "quiet" }, state === "pending" ? `put there ${ago(image.updated_at)}` : sentence.join(": ") || words(slug || "rejected")));
+        h("span", { class: "quiet" }, state === "pending" ? `put there ${ago(image.updated_at)}`
+          : `${sentence.join(": ") || words(slug || "rejected")} (${ago(image.decided_at)})`));
     })),
     total > images.length ? h("a", { class: "more-link", href: link("browse", { state }) }, `All ${count(total)}`) : null);
 }
