@@ -6,7 +6,6 @@ import structlog
 
 from imaging.model_spec import load_spec
 from schemas.settings import Settings
-from schemas.topics import topic_specs
 from stores.broker.topics import ensure_topics
 from stores.catalog.migrate import upgrade
 from stores.objects.opening import open_objects
@@ -20,8 +19,7 @@ async def run_setup(settings: Settings) -> None:
     """Topics, tables, collection, buckets: each waits for its server. Raises Outage, ConfigurationError."""
     patience = Patience(settings.retry, Outages())
     kafka = settings.kafka
-    specs = topic_specs(kafka.topics, retention_days=kafka.retention_days)
-    created = await patience.run(lambda: ensure_topics(kafka, specs))
+    created = await patience.run(lambda: ensure_topics(kafka))
     log.info("topics_ready", created=created)
     await patience.run(lambda: upgrade(settings.database.url.get_secret_value()))
     log.info("tables_ready")

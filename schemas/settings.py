@@ -16,7 +16,7 @@ from pydantic_settings import (
 )
 
 from schemas.errors import ConfigurationError
-from schemas.topics import DEFAULT_PREFIX, Topics
+from schemas.topics import DEFAULT_PREFIX, Topics, TopicSpec, topic_specs
 
 PREFIX = "TWINLENS_"
 CONFIG_FILE_VARIABLE = "TWINLENS_CONFIG"
@@ -55,6 +55,11 @@ class KafkaSettings(Section):
     def topics(self) -> Topics:
         """The names of the topics under the prefix."""
         return Topics(self.topic_prefix)
+
+    @property
+    def topic_specs(self) -> list[TopicSpec]:
+        """The topics that there must be, and how each is kept."""
+        return topic_specs(self.topics, retention_days=self.retention_days, max_message_bytes=self.max_message_bytes)
 
     @model_validator(mode="after")
     def _credentials_for_sasl(self) -> KafkaSettings:

@@ -45,25 +45,34 @@ class Topics:
         return f"{self.prefix}dead-letters"
 
 
+SMALL_MESSAGE_BYTES: Final = 1024 * 1024
+"""The limit of the topics that carry no pictures, whose messages have some kilobytes: it bounds what a worker holds."""
+
+
 class TopicSpec(NamedTuple):
     """How ``twinlens setup`` creates a topic. ``retention_ms`` of None leaves the broker's default."""
 
     name: str
     cleanup_policy: str
     retention_ms: int | None
+    max_message_bytes: int
 
 
 _DAY_MS = 24 * 3600 * 1000
 
 
-def topic_specs(topics: Topics, *, retention_days: int) -> list[TopicSpec]:
-    """All topics. Dead letters are kept four times as long as the rest; changes are compacted for ever."""
+def topic_specs(topics: Topics, *, retention_days: int, max_message_bytes: int) -> list[TopicSpec]:
+    """All topics. Dead letters are kept four times as long as the rest; changes are compacted for ever.
+
+    Requests, and what is put aside, may have ``max_message_bytes``.
+    """
     kept = retention_days * _DAY_MS
+    small = min(SMALL_MESSAGE_BYTES, max_message_bytes)
     return [
-        TopicSpec(topics.bucket_events, "delete", kept),
-        TopicSpec(topics.image_requests, "delete", kept),
-        TopicSpec(topics.request_outcomes, "delete", kept),
-        TopicSpec(topics.contents, "delete", kept),
-        TopicSpec(topics.image_changes, "compact", None),
-        TopicSpec(topics.dead_letters, "delete", 4 * kept),
+        TopicSpec(topics.bucket_events, "delete", kept, small),
+        TopicSpec(topics.image_requests, "delete", kept, max_message_bytes),
+        TopicSpec(topics.request_outcomes, "delete", kept, small),
+        TopicSpec(topics.contents, "delete", kept, small),
+        TopicSpec(topics.image_changes, "compact", None, small),
+        TopicSpec(topics.dead_letters, "delete", 4 * kept, max_message_bytes),
     ]

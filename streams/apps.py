@@ -23,6 +23,8 @@ from streams.requests import Requests
 from streams.steps import Step
 
 COMMIT_INTERVAL_S = 1.0
+SMALL_BATCHES_AHEAD = 4
+"""Batches of small messages (SMALL_MESSAGE_BYTES) that wait in memory; of requests, which may be large, it is one."""
 
 Fatal = Callable[[BaseException], None]
 """Ends the process. An agent that failed must not go on: Faust would acknowledge what it did not handle."""
@@ -43,7 +45,6 @@ def create_app(settings: Settings, role: str) -> AppT:
         datadir=str(Path(tempfile.gettempdir(), f"twinlens-{os.getuid()}")),
         topic_disable_leader=True,
         stream_wait_empty=False,
-        stream_buffer_maxsize=4096,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=kafka.max_message_bytes,
         producer_max_request_size=kafka.max_message_bytes,
@@ -67,9 +68,15 @@ def _credentials(kafka: KafkaSettings) -> CredentialsT | None:
     return faust.SSLCredentials(context=context) if context is not None else None
 
 
-def raw_topic(app: AppT, name: str) -> Any:
-    """A topic whose keys and values stay bytes: we parse them, so that a bad one is ours to put aside."""
-    return app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+def raw_topic(app: AppT, name: str, *, ahead: int) -> Any:
+    """A topic whose keys and values stay bytes: we parse them, so that a bad one is ours to put aside.
+
+    Faust holds about so many messages as ``ahead`` says, the rest waits in the broker. (It counts no bytes, and by
+    default takes 4,096.)
+    """
+    return app.topic(
+        name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", maxsize=ahead
+    )
 
 
 async def batches(stream: Any, *, size: int, wait_s: float) -> AsyncIterator[tuple[Sequence[Any], list[Delivery]]]:
@@ -95,7 +102,7 @@ def add_ingest_agent(app: AppT, ingest: Ingest, settings: Settings, fatal: Fatal
             await ingest.ports.reached(Step.BATCH_HANDLED)
             await acknowledge(events, ingest.ports.reached)
 
-    topic = raw_topic(app, settings.kafka.topics.bucket_events)
+    topic = raw_topic(app, settings.kafka.topics.bucket_events, ahead=SMALL_BATCHES_AHEAD * settings.ingest.batch_size)
     app.agent(topic, name="bucket-events")(guarded(bucket_events, fatal))
 
 
@@ -109,7 +116,7 @@ def add_requests_agent(app: AppT, requests: Requests, settings: Settings, fatal:
             await requests.handle(deliveries)
             await acknowledge(events, reached)
 
-    topic = raw_topic(app, settings.kafka.topics.image_requests)
+    topic = raw_topic(app, settings.kafka.topics.image_requests, ahead=settings.requests.batch_size)
     app.agent(topic, name="image-requests")(guarded(image_requests, fatal))
 
 
@@ -141,7 +148,7 @@ def add_index_agent(app: AppT, index: Index, settings: Settings, fatal: Fatal, r
             reader.cancel()
             writer.cancel()
 
-    topic = raw_topic(app, settings.kafka.topics.contents)
+    topic = raw_topic(app, settings.kafka.topics.contents, ahead=SMALL_BATCHES_AHEAD * settings.index.batch_size)
     app.agent(topic, name="contents")(guarded(contents, fatal))
 
 

@@ -17,7 +17,6 @@ from faust.types import AppT
 from imaging.embedding import OnnxEmbedder
 from schemas.errors import BrokerOutage, ConfigurationError, Outage
 from schemas.settings import Settings
-from schemas.topics import topic_specs
 from stores.broker.topics import missing_topics
 from streams import apps
 from streams.background import (
@@ -149,7 +148,7 @@ class Worker:
 
     async def _needs(self) -> None:
         kafka = self._parts.settings.kafka
-        missing = await missing_topics(kafka, topic_specs(kafka.topics, retention_days=kafka.retention_days))
+        missing = await missing_topics(kafka)
         if missing:
             raise BrokerOutage(f"topics are missing ({', '.join(missing)}): run `twinlens setup`")
         await self._parts.ports.catalog.check()

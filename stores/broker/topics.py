@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -29,20 +29,20 @@ async def _admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
         await client.close()
 
 
-async def missing_topics(settings: KafkaSettings, specs: Sequence[TopicSpec]) -> list[str]:
+async def missing_topics(settings: KafkaSettings) -> list[str]:
     """Names of the topics that are not there. Raises BrokerOutage, and ConfigurationError if the login is refused."""
     async with _admin(settings) as client:
         there = set(await client.list_topics())
-    return [spec.name for spec in specs if spec.name not in there]
+    return [spec.name for spec in settings.topic_specs if spec.name not in there]
 
 
-async def ensure_topics(settings: KafkaSettings, specs: Sequence[TopicSpec]) -> list[str]:
+async def ensure_topics(settings: KafkaSettings) -> list[str]:
     """Create the topics that are not there and return their names. Safe to repeat, also at the same time.
 
     Raises BrokerOutage, and ConfigurationError when the broker refuses the login, or a topic for good.
     """
-    missing = set(await missing_topics(settings, specs))
-    wanted = [_new_topic(spec, settings) for spec in specs if spec.name in missing]
+    missing = set(await missing_topics(settings))
+    wanted = [_new_topic(spec, settings) for spec in settings.topic_specs if spec.name in missing]
     if not wanted:
         return []
     async with _admin(settings) as client:
@@ -55,7 +55,7 @@ async def ensure_topics(settings: KafkaSettings, specs: Sequence[TopicSpec]) -> 
 
 
 def _new_topic(spec: TopicSpec, settings: KafkaSettings) -> NewTopic:
-    configs = {"cleanup.policy": spec.cleanup_policy, "max.message.bytes": str(settings.max_message_bytes)}
+    configs = {"cleanup.policy": spec.cleanup_policy, "max.message.bytes": str(spec.max_message_bytes)}
     if spec.retention_ms is not None:
         configs["retention.ms"] = str(spec.retention_ms)
     return NewTopic(

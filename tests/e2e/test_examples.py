@@ -15,7 +15,6 @@ import pytest
 
 from ops.copies import TRANSFORMS
 from schemas.settings import KafkaSettings
-from schemas.topics import topic_specs
 from stores.broker.topics import ensure_topics
 from tests.chaos.live import Live, until
 from tests.e2e.producers import last_snapshots, outcomes
@@ -212,7 +211,7 @@ def test_publish_says_when_nobody_answers(live: Live, topic_prefix: str, tmp_pat
     missing = run(live, TWINLENS, "publish", file, environment=environment)
     assert missing.returncode == CONFIGURATION, missing.stderr
     assert "run `twinlens setup`" in missing.stderr
-    in_own_loop(ensure_topics(kafka, topic_specs(kafka.topics, retention_days=1)))
+    in_own_loop(ensure_topics(kafka))
     unanswered = run(live, TWINLENS, "publish", file, "--timeout", "2", environment=environment)
     assert unanswered.returncode == OUTAGE, unanswered.stderr
     assert "1 of 1 requests have had no outcome for 2 s" in unanswered.stderr

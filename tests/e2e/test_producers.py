@@ -179,8 +179,7 @@ def test_a_copy_of_a_known_picture_is_an_event(live: Live, known: list[Path], tr
     until(lambda: _announced(live, copies.keys()), "the copies are announced", seconds=180)
     snapshots = last_snapshots(live.place)
     threshold = load_spec("sscd").copy_threshold
-    originals = {f"known/{file.name}" for file in known}
-    nearest = {key: next(near for near in snapshots[key]["nearest"] if near["key"] in originals) for key in copies}
+    nearest = {key: next(near for near in snapshots[key]["nearest"] if near["key"] not in copies) for key in copies}
     verdicts = [near["verdict"] for key in copies for near in snapshots[key]["nearest"]]
     scores = [near["score"] for key in copies for near in snapshots[key]["nearest"]]
     found = [key for key, near in nearest.items() if Path(near["key"]).name == copies[key].name]

@@ -128,9 +128,7 @@ class Service:
 
     def resident_bytes(self) -> int:
         """Memory that the process holds now."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
-        [line] = [line for line in status.splitlines() if line.startswith("VmRSS:")]
-        return int(line.split()[1]) * 1024
+        return self.process.memory("VmRSS")
 
     def metric(self, name: str) -> float:
         """The sum of a metric's samples."""

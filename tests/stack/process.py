@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from ops.embedded import watchdog
 
@@ -122,6 +123,12 @@ class ServerProcess:
         """Stop in good order, then start on the same data and ports."""
         self.stop()
         self.start()
+
+    def memory(self, what: Literal["VmRSS", "VmHWM"]) -> int:
+        """The bytes that the process has in memory now (VmRSS), or had at most (VmHWM)."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        [line] = [line for line in status.splitlines() if line.startswith(f"{what}:")]
+        return int(line.split()[1]) * 1024
 
     def log_end(self, characters: int = 3000) -> str:
         """The last part of the log, for error messages."""

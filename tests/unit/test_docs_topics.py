@@ -14,7 +14,6 @@ from schemas.messages import ImageChanged, Message, NearestImage, RequestOutcome
 from schemas.records import ImageState, RequestResult
 from schemas.settings import KafkaSettings, LimitSettings, setting_names
 from schemas.similarity import Verdict
-from schemas.topics import Topics, topic_specs
 from streams.carry_out_request import MAX_METADATA_BYTES
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -26,7 +25,7 @@ def _fields(model: type[Message | NearestImage]) -> set[str]:
     return {info.alias or name for name, info in model.model_fields.items()}
 
 
-@pytest.mark.parametrize("spec", topic_specs(Topics(), retention_days=1), ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", KafkaSettings().topic_specs, ids=lambda spec: spec.name)
 def test_every_topic_is_described(spec: object) -> None:
     """By its name, in the table."""
     assert f"| `{getattr(spec, 'name', '')}` |" in TEXT
