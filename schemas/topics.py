@@ -45,7 +45,7 @@ class Topics:
         return f"{self.prefix}dead-letters"
 
 
-SMALL_MESSAGE_BYTES: Final = 1024 * 1024
+SMALL_MESSAGE_BYTES: Final = 256 * 1024
 """The limit of the topics that carry no pictures, whose messages have some kilobytes: it bounds what a worker holds."""
 
 

@@ -23,8 +23,10 @@ from streams.requests import Requests
 from streams.steps import Step
 
 COMMIT_INTERVAL_S = 1.0
-SMALL_BATCHES_AHEAD = 4
-"""Batches of small messages (SMALL_MESSAGE_BYTES) that wait in memory; of requests, which may be large, it is one."""
+SMALL_MESSAGES_AHEAD = 1024
+"""Messages of at most SMALL_MESSAGE_BYTES that wait in memory. Fewer would make Faust pause, and sleep for a second."""
+POLLED_AT_ONCE = 128
+"""Faust goes on to other topics only when it has handed over all that it polled."""
 
 Fatal = Callable[[BaseException], None]
 """Ends the process. An agent that failed must not go on: Faust would acknowledge what it did not handle."""
@@ -45,6 +47,7 @@ def create_app(settings: Settings, role: str) -> AppT:
         datadir=str(Path(tempfile.gettempdir(), f"twinlens-{os.getuid()}")),
         topic_disable_leader=True,
         stream_wait_empty=False,
+        broker_max_poll_records=POLLED_AT_ONCE,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=kafka.max_message_bytes,
         producer_max_request_size=kafka.max_message_bytes,
@@ -102,7 +105,7 @@ def add_ingest_agent(app: AppT, ingest: Ingest, settings: Settings, fatal: Fatal
             await ingest.ports.reached(Step.BATCH_HANDLED)
             await acknowledge(events, ingest.ports.reached)
 
-    topic = raw_topic(app, settings.kafka.topics.bucket_events, ahead=SMALL_BATCHES_AHEAD * settings.ingest.batch_size)
+    topic = raw_topic(app, settings.kafka.topics.bucket_events, ahead=SMALL_MESSAGES_AHEAD)
     app.agent(topic, name="bucket-events")(guarded(bucket_events, fatal))
 
 
@@ -148,7 +151,7 @@ def add_index_agent(app: AppT, index: Index, settings: Settings, fatal: Fatal, r
             reader.cancel()
             writer.cancel()
 
-    topic = raw_topic(app, settings.kafka.topics.contents, ahead=SMALL_BATCHES_AHEAD * settings.index.batch_size)
+    topic = raw_topic(app, settings.kafka.topics.contents, ahead=SMALL_MESSAGES_AHEAD)
     app.agent(topic, name="contents")(guarded(contents, fatal))
 
 

@@ -155,8 +155,8 @@ def _letters(live: Live) -> list[tuple[bytes | None, bytes | None]]:
 
 def _send_senseless(live: Live) -> int:
     """Messages that nobody can understand, to every topic that a worker reads; how many."""
-    deep = b'{"Records": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
-    wide = b'{"Records": [' + b"{}," * 250_000 + b"{}]}"
+    deep = b'{"Records": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    wide = b'{"Records": [' + b"{}," * 80_000 + b"{}]}"
     values = [
         None,
         b"",
@@ -169,7 +169,7 @@ def _send_senseless(live: Live) -> int:
     topics = ("bucket-events", "contents", "image-requests")
 
     async def produce() -> None:
-        producer = AIOKafkaProducer(bootstrap_servers=live.place.kafka, max_request_size=2 * MEGABYTE)
+        producer = AIOKafkaProducer(bootstrap_servers=live.place.kafka)
         await producer.start()
         try:
             for topic in topics:
