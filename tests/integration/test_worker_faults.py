@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,8 @@ from tests.unit.pictures import picture
 
 pytestmark = pytest.mark.timeout(900)
 
-OUTAGE_SECONDS = 8.0
+OUTAGE_SECONDS = float(os.environ.get("TWINLENS_TEST_OUTAGE_SECONDS", "8"))
+"""How long each server is away while objects stream in."""
 INGEST_STEPS = (
     Step.OBJECT_SEEN, Step.OBJECT_READ, Step.IMAGE_LOCKED, Step.CONTENT_LOCKED, Step.OBJECT_COMMITTED,
     Step.CONTENT_SENT, Step.IMAGE_SENT, Step.IMAGE_PUBLISHED, Step.BATCH_HANDLED, Step.BATCH_ACKED,
