@@ -43,19 +43,27 @@ _routes = iter(TEST_ROUTES)
 
 
 @contextmanager
-def installed(stack: Stack, logs: Path, more: Mapping[str, str] | None = None) -> Iterator[Live]:
-    """A new installation on the stack, set up and not started, whose very first comparison is taken as done."""
+def installed(
+    stack: Stack, logs: Path, more: Mapping[str, str] | None = None, *, announced_once: bool = False
+) -> Iterator[Live]:
+    """A new installation on the stack, set up and not started, whose very first comparison is taken as done.
+
+    ``announced_once``: only by the durable target, so that an event which is lost is not made up for by its twin.
+    """
     stack.start()
+    route = next(_routes)
     name = f"t{secrets.token_hex(4)}"
     in_own_loop(run_sql(stack.addresses.database, f"CREATE DATABASE {name} CHARACTER SET utf8mb4"))
     environment = twinlens_environment(
         stack.addresses,
         bucket=name,
         database_url=stack.addresses.database_url(name),
-        route=next(_routes),
+        route=route,
         alias=name,
         more={**QUICK, **(more or {})},
     )
+    if announced_once:
+        environment["TWINLENS_OBJECTS__NOTIFICATION_ARNS"] = json.dumps([route.durable_arn])
     live = Live(stack.addresses, environment, logs)
     live.application.setup()
     asyncio.run(_compared_already(environment["TWINLENS_DATABASE__URL"]))
