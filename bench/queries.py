@@ -130,9 +130,10 @@ async def _parts(library: Installation, queries: Sequence[bytes]) -> dict[str, f
 
 
 async def _stalled(stack: AsyncExitStack, api: Service) -> None:
-    """Clients that begin an upload and send nothing more."""
+    """Clients that begin an upload and send nothing more, all from one address, which is not that of the others."""
     host, port = api.host_and_port
-    lines = ("POST /v1/search HTTP/1.1", "Host: x", "Content-Type: image/png", "Content-Length: 1000000", "", "x")
+    headers = ("Host: x", "X-Forwarded-For: 192.0.2.7", "Content-Type: image/png", "Content-Length: 1000000")
+    lines = ("POST /v1/search HTTP/1.1", *headers, "", "x")
     for _ in range(STALLED):
         _, writer = await asyncio.open_connection(host, port)
         stack.callback(writer.close)
