@@ -68,7 +68,7 @@ def with_rule(rules: Sequence[QueueConfig], arn: str) -> list[QueueConfig] | Non
         others = [event for event in rule.events if not event.startswith(_KINDS)]
         if others:
             kept.append(replace(rule, events=others))
-    target = arn.split(":")[-2]
+    target = arn.rpartition(":")[0].rpartition(":")[2]
     return [*kept, QueueConfig(queue=arn, events=list(ANNOUNCED), config_id=f"twinlens-{target}")]
 
 

@@ -78,9 +78,12 @@ async def test_other_rules_stay(store: S3Objects, s3: Minio, bucket: str) -> Non
     )
 
 
-async def test_an_unknown_notification_target_is_a_configuration_error(settings: ObjectSettings, bucket: str) -> None:
-    """The text names the setting to change."""
-    opened = S3Objects(settings.model_copy(update={"notification_arns": ("arn:minio:sqs::NOWHERE:kafka",)}))
+@pytest.mark.parametrize("arn", ["arn:minio:sqs::NOWHERE:kafka", "nonsense"])
+async def test_an_unknown_notification_target_is_a_configuration_error(
+    settings: ObjectSettings, bucket: str, arn: str
+) -> None:
+    """The text names the setting to change, also where it is no ARN at all."""
+    opened = S3Objects(settings.model_copy(update={"notification_arns": (arn,)}))
     with pytest.raises(ConfigurationError, match="notification_arns"):
         await opened.ensure_bucket(bucket)
     await opened.close()
