@@ -41,7 +41,7 @@ async def list_rejected(settings: Settings, *, bucket: str | None, reason: str |
                     continue
                 where = f"{name}/{entry.keys[0]}" if entry.keys else str(entry.subject)
                 decided = f"{entry.decided_at:%Y-%m-%d %H:%M:%S}" if entry.decided_at else ""
-                table.add_row(escape(where), escape(entry.reason), decided, str(entry.attempts))
+                table.add_row(escape(where), escape(str(entry.reason)), decided, str(entry.attempts))
     if not as_json:
         Console().print(table if table.row_count else "nothing is rejected")
 
@@ -51,7 +51,7 @@ def _as_json(bucket: str, entry: Rejected) -> dict[str, Any]:
         "bucket": bucket,
         "key": entry.keys[0] if entry.keys else None,
         "subject": str(entry.subject),
-        "reason": entry.reason,
+        "reason": str(entry.reason),
         "decided_at": entry.decided_at.isoformat() if entry.decided_at else None,
         "attempts": entry.attempts,
     }

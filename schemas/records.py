@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Final, NamedTuple, Self
 
 
 class ObjectRef(NamedTuple):
@@ -33,6 +33,33 @@ class ContentId(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.bucket}/{self.sha256}"
+
+
+REQUEST_ID: Final = "request-id"
+"""User metadata of an object: the id of the request that stored it."""
+EXTERNAL_ID: Final = "external-id"
+"""User metadata of an object: the producer's own id, percent-encoded."""
+
+REASON_MAX: Final = 500
+"""Characters of a reason that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a picture or object was rejected: a stable slug for programs, and perhaps a sentence for people."""
+
+    slug: str
+    detail: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The reason that ``str()`` gave this text."""
+        slug, _, detail = text.partition(": ")
+        return cls(slug, detail)
+
+    def __str__(self) -> str:
+        """``slug`` or ``slug: detail``, at most ``REASON_MAX`` characters: as rows, messages and the API have it."""
+        return f"{self.slug}: {self.detail}"[:REASON_MAX] if self.detail else self.slug
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +107,7 @@ class ImageRecord:
 
     A row without an ETag is a tombstone (or a placeholder that was locked before its first look): the object
     is not there. A row with a ``reason`` was rejected for the object's own sake (size), and has no content.
+    ``sequencer`` is that of the announcement after which the object was looked at for this row, if it had one.
     """
 
     id: str
@@ -93,7 +121,8 @@ class ImageRecord:
     last_modified: datetime | None = None
     content_type: str = "application/octet-stream"
     metadata: Mapping[str, str] = field(default_factory=dict)
-    reason: str | None = None
+    reason: Reason | None = None
+    sequencer: str | None = None
     version: int = 0
     published_version: int = 0
     published_state: str | None = None
@@ -145,7 +174,7 @@ class ContentRecord:
     vector_id: int
     state: ContentState = ContentState.PENDING
     md5: str | None = None
-    reason: str | None = None
+    reason: Reason | None = None
     limits: str | None = None
     attempts: int = 0
     model: str | None = None
@@ -164,10 +193,6 @@ class ContentRecord:
     def id(self) -> ContentId:
         """Bucket and SHA-256."""
         return ContentId(self.bucket, self.sha256)
-
-    def but(self, **changes: Any) -> ContentRecord:
-        """A copy with some fields changed."""
-        return replace(self, **changes)
 
 
 class RequestResult(StrEnum):
@@ -195,16 +220,3 @@ class RequestRecord:
     occurred_at: datetime | None = None
     publish_due: datetime | None = None
     created_at: datetime | None = None
-
-
-def image_state(image: ImageRecord, content: ContentRecord | None) -> tuple[ImageState, str | None]:
-    """State and reason of an image, from its own row and the row of the content that it refers to."""
-    if not image.exists:
-        return ImageState.REMOVED, None
-    if image.reason is not None:
-        return ImageState.REJECTED, image.reason
-    if content is None or content.state in (ContentState.PENDING, ContentState.DELETING):
-        return ImageState.PENDING, None
-    if content.state is ContentState.REJECTED:
-        return ImageState.REJECTED, content.reason
-    return ImageState.INDEXED, None

@@ -132,7 +132,8 @@ class IngestSettings(Section):
     """The worker that looks at objects."""
 
     batch_size: Positive = 64
-    batch_wait_s: Seconds = 0.02
+    batch_wait_s: Seconds = 0.25
+    batches_in_flight: Positive = 2
     concurrency: Positive = 8
     max_attempts: Positive = 3
     health_host: str = "127.0.0.1"
@@ -154,7 +155,8 @@ class IndexSettings(Section):
     """The worker that embeds contents."""
 
     batch_size: Positive = 32
-    batch_wait_s: Seconds = 0.02
+    batch_wait_s: Seconds = 0.25
+    batches_in_flight: Positive = 4
     concurrency: Positive = 8
     decode_threads: Positive = 2
     max_attempts: Positive = 5

@@ -134,6 +134,7 @@ images = Table(
     Column("content_type", _name(255), nullable=False),
     Column("metadata", JSON, nullable=False),
     Column("reason", _name(512)),
+    Column("sequencer", _name(64)),
     Column("version", BigInteger, nullable=False),
     Column("published_version", BigInteger, nullable=False),
     Column("published_state", _name(640)),

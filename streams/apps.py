@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import faust
 from faust.types import AppT
@@ -16,8 +16,9 @@ from faust.types.auth import CredentialsT
 from schemas.settings import KafkaSettings, Settings
 from stores.broker.kafka import tls_context
 from streams.deliveries import Delivery
-from streams.index import Index, PreparedBatch
+from streams.index import Index
 from streams.ingest import Ingest
+from streams.pace import Pace
 from streams.ports import Checkpoint
 from streams.requests import Requests
 from streams.steps import Step
@@ -82,17 +83,42 @@ def raw_topic(app: AppT, name: str, *, ahead: int) -> Any:
     )
 
 
-async def batches(stream: Any, *, size: int, wait_s: float) -> AsyncIterator[tuple[Sequence[Any], list[Delivery]]]:
-    """Batches of events, not acknowledged, and what they deliver."""
-    async for events in stream.noack_take(size, within=wait_s):
-        yield events, [Delivery.of(event) for event in events]
+class Handler(Protocol):
+    """Handles a batch; when it returns, every message of it may be acknowledged."""
+
+    async def handle(self, deliveries: Sequence[Delivery]) -> None:
+        """Raises Outage when one outlasts the retry budget; anything it raises ends the worker."""
 
 
-async def acknowledge(events: Sequence[Any], reached: Checkpoint) -> None:
-    """Acknowledge handled events in the order in which they came."""
-    for event in events:
-        event.ack()
-    await reached(Step.BATCH_ACKED)
+async def consume(stream: Any, handler: Handler, pace: Pace, reached: Checkpoint, *, in_flight: int = 1) -> None:
+    """Handle batches of a stream's events, ``in_flight`` at a time, and acknowledge them in the order of their arrival.
+
+    Ends with the first failure.
+    """
+    slots = asyncio.Semaphore(in_flight)
+    handling: asyncio.Queue[tuple[Sequence[Any], asyncio.Task[None]]] = asyncio.Queue()
+
+    async def read() -> None:
+        batches = pace.batches(stream)
+        while True:
+            # A batch is taken when it can be begun: until then, what arrives makes it larger.
+            await slots.acquire()
+            events = await anext(batches)
+            deliveries = [Delivery.of(event) for event in events]
+            handling.put_nowait((events, work.create_task(pace.timed(handler.handle(deliveries)))))
+
+    async def acknowledge() -> None:
+        while True:
+            events, task = await handling.get()
+            await task
+            slots.release()
+            for event in events:
+                event.ack()
+            await reached(Step.BATCH_ACKED)
+
+    async with asyncio.TaskGroup() as work:
+        work.create_task(read())
+        work.create_task(acknowledge())
 
 
 def add_ingest_agent(app: AppT, ingest: Ingest, settings: Settings, fatal: Fatal) -> None:
@@ -100,10 +126,8 @@ def add_ingest_agent(app: AppT, ingest: Ingest, settings: Settings, fatal: Fatal
 
     async def bucket_events(stream: Any) -> None:
         wanted = settings.ingest
-        async for events, deliveries in batches(stream, size=wanted.batch_size, wait_s=wanted.batch_wait_s):
-            await ingest.handle(deliveries)
-            await ingest.ports.reached(Step.BATCH_HANDLED)
-            await acknowledge(events, ingest.ports.reached)
+        pace = Pace(wanted.batch_size, wanted.batch_wait_s)
+        await consume(stream, ingest, pace, ingest.ports.reached, in_flight=wanted.batches_in_flight)
 
     topic = raw_topic(app, settings.kafka.topics.bucket_events, ahead=SMALL_MESSAGES_AHEAD)
     app.agent(topic, name="bucket-events")(guarded(bucket_events, fatal))
@@ -114,42 +138,19 @@ def add_requests_agent(app: AppT, requests: Requests, settings: Settings, fatal:
 
     async def image_requests(stream: Any) -> None:
         wanted = settings.requests
-        reached = requests.ports.common.reached
-        async for events, deliveries in batches(stream, size=wanted.batch_size, wait_s=wanted.batch_wait_s):
-            await requests.handle(deliveries)
-            await acknowledge(events, reached)
+        await consume(stream, requests, Pace(wanted.batch_size, wanted.batch_wait_s), requests.ports.common.reached)
 
-    topic = raw_topic(app, settings.kafka.topics.image_requests, ahead=settings.requests.batch_size)
+    topic = raw_topic(app, settings.kafka.topics.image_requests, ahead=1)
     app.agent(topic, name="image-requests")(guarded(image_requests, fatal))
 
 
 def add_index_agent(app: AppT, index: Index, settings: Settings, fatal: Fatal, reached: Checkpoint) -> None:
-    """Consume content messages: one batch is fetched and decoded while the one before is embedded and written."""
+    """Consume content messages: while one batch waits for the vector index, the next ones are decoded and embedded."""
 
     async def contents(stream: Any) -> None:
-        ahead: asyncio.Queue[tuple[Sequence[Any], PreparedBatch]] = asyncio.Queue(maxsize=1)
-
-        async def write() -> None:
-            while True:
-                events, batch = await ahead.get()
-                await index.finish(batch)
-                await acknowledge(events, reached)
-
-        async def read() -> None:
-            wanted = settings.index
-            async for events, deliveries in batches(stream, size=wanted.batch_size, wait_s=wanted.batch_wait_s):
-                await ahead.put((events, await index.look_ahead(deliveries)))
-
-        writer = asyncio.create_task(write())
-        reader = asyncio.create_task(read())
-        try:
-            # Whichever fails first ends both.
-            done, _ = await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            reader.cancel()
-            writer.cancel()
+        wanted = settings.index
+        pace = Pace(wanted.batch_size, wanted.batch_wait_s)
+        await consume(stream, index, pace, reached, in_flight=wanted.batches_in_flight)
 
     topic = raw_topic(app, settings.kafka.topics.contents, ahead=SMALL_MESSAGES_AHEAD)
     app.agent(topic, name="contents")(guarded(contents, fatal))
@@ -164,8 +165,15 @@ def guarded(agent: Callable[[Any], Awaitable[None]], fatal: Fatal) -> Callable[[
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            fatal(error)
+            fatal(first_failure(error))
             raise
 
     run.__name__ = agent.__name__
     return run
+
+
+def first_failure(error: BaseException) -> BaseException:
+    """What went wrong first, where several tasks ended by it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -19,12 +19,13 @@ from urllib.parse import quote
 
 from schemas.errors import MalformedMessage, ObjectStoreOutage, PreconditionFailed, RefusedUrl, RequestRefused
 from schemas.image_requests import ImageRequest, InvalidRequest
-from schemas.messages import RequestOutcome, bucket_event, encode_key
-from schemas.records import ObjectRef, ObjectState, RequestRecord, RequestResult
+from schemas.messages import RequestOutcome
+from schemas.records import EXTERNAL_ID, REQUEST_ID, ObjectRef, ObjectState, RequestRecord, RequestResult
 from stores.broker.ports import OutgoingMessage
 from stores.catalog.requests import RequestLedger
-from stores.objects.ports import EXTERNAL_ID, REQUEST_ID, ObjectWriter
+from stores.objects.ports import ObjectWriter
 from streams import metrics
+from streams.hints import object_hint
 from streams.ports import Ports
 
 REASON_MAX = 500
@@ -217,13 +218,12 @@ async def _bytes_of(request: ImageRequest, ports: RequestPorts) -> tuple[bytes, 
 
 
 async def _look(ref: ObjectRef, ports: RequestPorts) -> None:
-    event = bucket_event(ref, event_name="twinlens:Requested", event_time=ports.common.clock.now())
-    await ports.common.outbox.send([OutgoingMessage(ports.common.topics.bucket_events, encode_key(ref), event)])
+    await ports.common.outbox.send([object_hint(ref, "Requested", ports.common)])
 
 
 def _with_outcome(row: RequestRecord, outcome: RequestResult, reason: str | None, ports: RequestPorts) -> RequestRecord:
     now = ports.common.clock.now()
-    return replace(row, outcome=outcome, reason=reason, occurred_at=now, publish_due=ports.common.first_resend(now))
+    return replace(row, outcome=outcome, reason=reason, occurred_at=now, publish_due=now + ports.common.wait)
 
 
 def _words(refusal: Exception) -> str:

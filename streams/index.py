@@ -1,196 +1,331 @@
-"""What the index worker does with a batch of content messages: prepare ahead, embed and write in order."""
+"""What the index worker does with batches of content messages: the steps of ``converge_contents``, one after the other.
+
+Several batches may be handled at once: while one waits for the vector index, the next is embedded, and the one after it
+is fetched and decoded. A content is in one of them at a time.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import structlog
 
-from imaging.decoding import DecodedImage, decode
-from imaging.embedding import Embedder
-from imaging.limits import DecodeLimits
+from imaging.decoding import DecodedImage, Pixels
 from schemas.errors import MalformedMessage, Outage
+from schemas.lifecycle import GAVE_UP, Rules
 from schemas.messages import ContentChanged
-from schemas.records import ContentId, ContentState
-from schemas.settings import Settings
+from schemas.records import ContentId, ContentRecord, ContentState
+from schemas.settings import IndexSettings
 from stores.vectors.ports import Vector
+from streams import converge_contents as steps
 from streams import metrics
-from streams.converge_content import (
-    ContentOutcome,
-    IndexPolicy,
-    Prepared,
-    Settled,
-    forgive,
-    prepare,
-    settle,
-    store,
-)
+from streams.concurrency import halving, side_by_side
+from streams.converge_contents import Attempt, ContentOutcome, Embedded, Prepared, Settled, Undecodable
 from streams.deliveries import DeadLetters, Delivery
-from streams.patience import Patience
-from streams.ports import Ports
+from streams.ports import Ports, Retry
 from streams.steps import Step
 
 log = structlog.get_logger(__name__)
 
-type Wanted = dict[ContentId, tuple[ContentChanged, Delivery]]
+
+class Inference(Protocol):
+    """Decoding and embedding: ``streams.inference`` in a worker."""
+
+    @property
+    def model_id(self) -> str:
+        """Names the vectors."""
+
+    async def decode(self, data: bytes) -> DecodedImage:
+        """The picture as the model takes it. Raises UndecodableImage."""
+
+    async def embed(self, pictures: Sequence[Pixels]) -> Sequence[Vector]:
+        """A unit vector for each picture, in order."""
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedBatch:
-    """The result of looking ahead: what to embed, what is settled, and what has to be handled alone."""
+class Wanted:
+    """A content to look at: what was asked for, and the last message that did."""
 
-    wanted: Wanted
+    message: ContentChanged
+    delivery: Delivery
+
+
+type Batch = Mapping[ContentId, Wanted]
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far the contents of one batch have come; each is in one place. ``failures`` have met a bug."""
+
+    attempts: dict[ContentId, Attempt] = field(default_factory=dict)
     prepared: list[Prepared] = field(default_factory=list)
-    settled: list[Settled] = field(default_factory=list)
-    suspects: list[ContentId] = field(default_factory=list)
+    undecodable: list[Undecodable] = field(default_factory=list)
+    waiting: list[ContentRecord] = field(default_factory=list)
+    vectors: dict[ContentId, Vector] = field(default_factory=dict)
+    embedded: list[Embedded] = field(default_factory=list)
+    settled: dict[ContentId, Settled] = field(default_factory=dict)
+    suspects: set[ContentId] = field(default_factory=set)
+    failures: dict[ContentId, Exception] = field(default_factory=dict)
+    begun: dict[ContentId, ContentRecord] = field(default_factory=dict)
+    """Attempts that have neither succeeded nor failed."""
 
 
 class Index:
-    """Handles batches of content messages in two steps, so that the next batch is fetched while one is embedded.
+    """Handles batches of content messages. When ``handle`` returns, every message of its batch may be acknowledged."""
 
-    When ``finish`` returns, every message of the batch may be acknowledged.
-    """
-
-    def __init__(self, ports: Ports, patience: Patience, settings: Settings, embedder: Embedder) -> None:
+    def __init__(
+        self, ports: Ports, retry: Retry, dead_letters: DeadLetters, settings: IndexSettings, inference: Inference
+    ) -> None:
         self._ports = ports
-        self._patience = patience
+        self._retry = retry
+        self._dead_letters = dead_letters
         self._settings = settings
-        self._embedder = embedder
-        self._dead_letters = DeadLetters(ports, patience, "index", settings.kafka.max_message_bytes)
-        self._policy = IndexPolicy(embedder.model_id, settings.index.max_attempts, settings.index.nearest)
-        self._limits = DecodeLimits(
-            max_bytes=settings.limits.max_object_bytes,
-            max_pixels=settings.limits.max_pixels,
-            max_side=settings.limits.max_side,
-            max_memory=settings.limits.max_decode_memory,
-        )
-        self._decoders = ThreadPoolExecutor(settings.index.decode_threads, thread_name_prefix="decode")
-        self._inference = ThreadPoolExecutor(1, thread_name_prefix="embed")
+        self._inference = inference
+        self._rules = Rules(ports.limits.fingerprint, inference.model_id, settings.max_attempts)
+        self._fetching = asyncio.Semaphore(settings.concurrency)
+        self._in_flight: dict[ContentId, asyncio.Future[None]] = {}
+        self._progress: list[_Progress] = []
 
-    def close(self) -> None:
-        """Stop the threads."""
-        self._decoders.shutdown(wait=False, cancel_futures=True)
-        self._inference.shutdown(wait=False, cancel_futures=True)
-
-    async def look_ahead(self, deliveries: Sequence[Delivery]) -> PreparedBatch:
-        """Everything up to decoded pixels, for contents that were not tried before."""
-        wanted = await self._parse(deliveries)
-        known = await self._patience.run(lambda: self._ports.catalog.contents(list(wanted)))
-        # One that was tried before may have taken its process down: it is handled alone, so that it harms no other.
-        suspects = [row.id for row in known.values() if row.state is ContentState.PENDING and row.attempts > 0]
-        batch = PreparedBatch(wanted, suspects=suspects)
-        slots = asyncio.Semaphore(self._settings.index.concurrency)
-
-        async def one(content_id: ContentId) -> None:
-            async with slots:
-                await self._prepare_into(batch, content_id)
-
-        await asyncio.gather(*[one(content_id) for content_id in wanted if content_id not in suspects])
-        return batch
-
-    async def finish(self, batch: PreparedBatch) -> None:
-        """Embed, write and settle. Raises Outage when one outlasts the retry budget."""
-        try:
-            batch.settled.extend(await self._embed_and_store(batch.prepared))
-        except Outage:
-            raise
-        except Exception:
-            log.exception("batch_failed", contents=len(batch.prepared))
-            batch.suspects.extend(item.content.id for item in batch.prepared)
-        slots = asyncio.Semaphore(self._settings.index.concurrency)
-
-        async def one(settled: Settled) -> None:
-            async with slots:
-                await self._settle(settled, batch.wanted[settled.content_id][1])
-
-        await asyncio.gather(*[one(settled) for settled in batch.settled])
-        for content_id in batch.suspects:
-            await self._handle_alone(*batch.wanted[content_id])
+    async def handle(self, deliveries: Sequence[Delivery]) -> None:
+        """Converge each content that the messages name, once. Raises Outage when one outlasts the retry budget."""
+        waiting = await self._parse(deliveries)
+        while waiting:
+            free = {content_id: wanted for content_id, wanted in waiting.items() if content_id not in self._in_flight}
+            if free:
+                await self._claimed(free)
+            waiting = {content_id: wanted for content_id, wanted in waiting.items() if content_id not in free}
+            if others := {self._in_flight[content_id] for content_id in waiting if content_id in self._in_flight}:
+                await asyncio.wait(others)
         await self._ports.reached(Step.BATCH_HANDLED)
 
-    async def _parse(self, deliveries: Sequence[Delivery]) -> Wanted:
-        wanted: Wanted = {}
+    async def refund_unfinished(self) -> None:
+        """Take the attempts back that this worker has begun and will not end, for it is about to stop."""
+        begun = [content for progress in self._progress for content in progress.begun.values()]
+        for progress in self._progress:
+            progress.begun.clear()
+        with suppress(Outage):
+            await steps.refund(begun, self._ports)
+
+    async def _parse(self, deliveries: Sequence[Delivery]) -> Batch:
+        batch: dict[ContentId, Wanted] = {}
         for delivery in deliveries:
             try:
                 message = ContentChanged.decode(delivery.value)
             except MalformedMessage as error:
                 await self._dead_letters.put_aside(delivery, error)
                 continue
-            earlier, _ = wanted.get(message.content_id, (message, delivery))
-            merged = message.model_copy(
-                update={
-                    "verify": message.verify or earlier.verify,
-                    "retry": message.retry or earlier.retry,
-                    "event_time": earlier.event_time or message.event_time,
-                }
-            )
-            wanted[message.content_id] = merged, delivery
-        return wanted
+            earlier = batch.get(message.content_id)
+            batch[message.content_id] = Wanted(message.merged(earlier.message) if earlier else message, delivery)
+        return batch
 
-    async def _prepare_into(self, batch: PreparedBatch, content_id: ContentId) -> None:
-        message, _ = batch.wanted[content_id]
+    async def _claimed(self, batch: Batch) -> None:
+        """Handle contents while no other batch of this worker does."""
+        done = asyncio.get_running_loop().create_future()
+        self._in_flight |= dict.fromkeys(batch, done)
         try:
-            result = await self._patience.run(lambda: prepare(message, self._ports, self._policy, self._decode))
-        except Outage:
-            raise
-        except Exception:
-            log.exception("content_failed", bucket=content_id.bucket, sha256=content_id.sha256)
-            batch.suspects.append(content_id)
-        else:
-            (batch.prepared if isinstance(result, Prepared) else batch.settled).append(result)  # type: ignore[arg-type]
+            await self._converge(batch)
+        finally:
+            for content_id in batch:
+                del self._in_flight[content_id]
+            done.set_result(None)
 
-    async def _embed_and_store(self, prepared: Sequence[Prepared]) -> list[Settled]:
-        if not prepared:
-            return []
-        vectors = await self._embed(prepared)
-        await self._ports.reached(Step.CONTENT_EMBEDDED)
-        entries = list(zip(prepared, vectors, strict=True))
-        try:
-            return await self._patience.run(lambda: store(entries, self._ports, self._policy))
-        except Outage:
-            await forgive([item.content for item in prepared], self._ports)
-            raise
+    async def _converge(self, batch: Batch) -> None:
+        progress = await self._attempted(batch)
+        for content_id, settled in progress.settled.items():
+            await self._conclude(settled, batch[content_id])
+        for content_id in batch:
+            if content_id in progress.suspects or content_id in progress.failures:
+                await self._converge_alone(batch[content_id])
 
-    async def _embed(self, prepared: Sequence[Prepared]) -> list[Vector]:
-        loop = asyncio.get_running_loop()
-        pixels = [item.image.pixels for item in prepared]
-        with metrics.stage("embed"):
-            return list(await loop.run_in_executor(self._inference, self._embedder.embed, pixels))
-
-    async def _decode(self, data: bytes) -> DecodedImage:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoders, decode, data, self._limits, self._embedder.pixel_spec)
-
-    async def _settle(self, settled: Settled, delivery: Delivery, failure: Exception | None = None) -> None:
-        if settled.outcome is ContentOutcome.GAVE_UP and settled.content is not None:
-            error = failure or RuntimeError(settled.content.reason or "gave_up")
-            await self._dead_letters.put_aside(delivery, error, attempts=settled.content.attempts)
-        await self._patience.run(lambda: settle(settled, self._ports))
-        log.info(
-            "content_converged",
-            bucket=settled.content_id.bucket,
-            sha256=settled.content_id.sha256,
-            outcome=str(settled.outcome),
-        )
-
-    async def _handle_alone(self, message: ContentChanged, delivery: Delivery) -> None:
+    async def _converge_alone(self, wanted: Wanted) -> None:
         """One content by itself, until it is done or its attempts are used up; then it is a dead letter too."""
-        bound = log.bind(bucket=message.bucket, sha256=message.sha256)
+        content_id = wanted.message.content_id
         failure: Exception | None = None
-        for attempt in range(1, self._settings.index.max_attempts + 2):
-            try:
-                result = await self._patience.run(lambda: prepare(message, self._ports, self._policy, self._decode))
-                done = await self._embed_and_store([result]) if isinstance(result, Prepared) else [result]
-                for settled in done:
-                    await self._settle(settled, delivery, failure)
+        for attempt in range(1, self._settings.max_attempts + 2):
+            progress = await self._attempted({content_id: wanted}, suspects_too=True)
+            if content_id not in progress.failures:
+                await self._conclude(progress.settled[content_id], wanted, failure)
                 return
-            except Outage:
-                raise
-            except Exception as error:
-                bound.exception("content_failed", attempt=attempt)
-                failure = error
-        if failure is not None:
-            await self._dead_letters.put_aside(delivery, failure, attempts=self._settings.index.max_attempts)
+            failure = progress.failures[content_id]
+            log.error(
+                "content_failed", bucket=content_id.bucket, sha256=content_id.sha256, attempt=attempt, exc_info=failure
+            )
+        assert failure is not None  # There is at least one attempt.
+        await self._dead_letters.put_aside(wanted.delivery, failure, attempts=self._settings.max_attempts)
+
+    async def _attempted(self, batch: Batch, *, suspects_too: bool = False) -> _Progress:
+        """All steps for a batch, each by halves where it meets a bug. Raises Outage beyond the retry budget."""
+        progress = _Progress()
+        self._progress.append(progress)
+        try:
+            await self._decide(batch, progress, suspects_too=suspects_too)
+            await self._fetch(progress)
+            await self._embed(progress)
+            await self._store(progress)
+            await self._record(progress)
+            await self._settle(batch, progress)
+        except Outage:
+            with suppress(Outage):
+                await steps.refund(progress.begun.values(), self._ports)
+            raise
+        finally:
+            self._progress.remove(progress)
+        return progress
+
+    async def _decide(self, batch: Batch, progress: _Progress, *, suspects_too: bool) -> None:
+        async def decide(part: Collection[ContentId]) -> None:
+            messages = [batch[content_id].message for content_id in part]
+            decided = await self._retry.run(
+                lambda: steps.decide(messages, self._ports, self._rules, suspects_too=suspects_too)
+            )
+            progress.suspects |= set(decided.suspects)
+            progress.begun |= {row.id: row for row in decided.rows.values() if row.state is ContentState.PENDING}
+            lost = await self._carried_out(messages, decided, progress)
+            if lost:
+                await decide(lost)
+
+        await self._by_halves(list(batch), decide, progress)
+
+    async def _carried_out(
+        self, messages: Sequence[ContentChanged], decided: steps.Decided, progress: _Progress
+    ) -> list[ContentId]:
+        """Do what was decided, up to what has to be embedded; the contents whose vector is lost, to decide again."""
+        rows, ports, run = decided.rows, self._ports, self._retry.run
+        of = {state: [row for row in rows.values() if row.state is state] for state in ContentState}
+        await run(lambda: steps.delete_retired(rows.values(), ports))
+        await run(lambda: steps.remove(of[ContentState.DELETING], ports))
+        refused = of[ContentState.REJECTED]
+        # A rejected content has no vector; one may be left from before.
+        await run(lambda: ports.vectors.delete([row.vector_id for row in refused]))
+        verifying = {message.content_id for message in messages if message.verify}
+        doubted = [row for row in of[ContentState.INDEXED] if row.id in verifying]
+        lost = {row.id for row in await run(lambda: steps.without_vector(doubted, ports))}
+        for message in messages:
+            content_id = message.content_id
+            row = rows.get(content_id)
+            if row is None:
+                if content_id not in decided.suspects:
+                    progress.settled[content_id] = Settled(content_id, ContentOutcome.ABSENT)
+            elif row.state is ContentState.PENDING:
+                progress.attempts[content_id] = Attempt(row, decided.references[content_id][0])
+            elif content_id not in lost:
+                progress.settled[content_id] = _settled(row)
+        return sorted(lost)
+
+    async def _fetch(self, progress: _Progress) -> None:
+        """Fetch and decode each content by itself; several batches share the slots."""
+
+        async def one(attempt: Attempt) -> Prepared | Undecodable | Exception | None:
+            async with self._fetching:
+                try:
+                    return await self._retry.run(lambda: steps.fetch(attempt, self._ports, self._inference.decode))
+                except Outage:
+                    raise
+                except Exception as error:
+                    return error
+
+        attempts = list(progress.attempts.values())
+        results = await side_by_side((one(attempt) for attempt in attempts), limit=len(attempts) or 1)
+        for attempt, result in zip(attempts, results, strict=True):
+            match result:
+                case Prepared():
+                    progress.prepared.append(result)
+                case Undecodable():
+                    progress.undecodable.append(result)
+                case Exception():
+                    self._failed(attempt.content.id, result, progress)
+                case None:
+                    progress.waiting.append(attempt.content)
+
+    async def _embed(self, progress: _Progress) -> None:
+        async def embed(part: Sequence[Prepared]) -> None:
+            vectors = await self._inference.embed([item.image.pixels for item in part])
+            progress.vectors |= {item.content.id: vector for item, vector in zip(part, vectors, strict=True)}
+
+        await self._by_halves(progress.prepared, embed, progress)
+        await self._ports.reached(Step.CONTENT_EMBEDDED)
+
+    async def _store(self, progress: _Progress) -> None:
+        async def store(part: Sequence[Prepared]) -> None:
+            entries = [(item, progress.vectors[item.content.id]) for item in part]
+            progress.embedded += await self._retry.run(
+                lambda: steps.store(entries, self._ports, self._settings.nearest)
+            )
+
+        embedded = [item for item in progress.prepared if item.content.id in progress.vectors]
+        await self._by_halves(embedded, store, progress)
+
+    async def _record(self, progress: _Progress) -> None:
+        async def refund(part: Sequence[ContentRecord]) -> None:
+            await self._retry.run(lambda: steps.refund(part, self._ports))
+            settle([Settled(content.id, ContentOutcome.WAITING) for content in part])
+
+        async def reject(part: Sequence[Undecodable]) -> None:
+            settle(await self._retry.run(lambda: steps.reject(part, self._ports)))
+
+        async def record(part: Sequence[Embedded]) -> None:
+            settle(await self._retry.run(lambda: steps.record(part, self._ports, self._rules)))
+
+        def settle(settled: Sequence[Settled]) -> None:
+            for each in settled:
+                progress.settled[each.content_id] = each
+                progress.begun.pop(each.content_id, None)
+
+        await self._by_halves(progress.waiting, refund, progress)
+        await self._by_halves(progress.undecodable, reject, progress)
+        await self._by_halves(progress.embedded, record, progress)
+
+    async def _settle(self, batch: Batch, progress: _Progress) -> None:
+        """Say what there is to say before the mark on the to-do list is cleared."""
+
+        async def settle(part: Sequence[ContentRecord]) -> None:
+            await self._retry.run(lambda: steps.settle(part, self._ports))
+
+        known = [settled.content for settled in progress.settled.values() if settled.content is not None]
+        await self._by_halves(known, settle, progress)
+
+    async def _by_halves[T: (ContentId, ContentRecord, Prepared, Undecodable, Embedded)](
+        self, items: Sequence[T], step: Callable[[Sequence[T]], Awaitable[None]], progress: _Progress
+    ) -> None:
+        for item, error in await halving(items, step):
+            self._failed(_content_id(item), error, progress)
+
+    def _failed(self, content_id: ContentId, error: Exception, progress: _Progress) -> None:
+        """A bug: its attempt counts, and it is handled alone after the others."""
+        progress.failures[content_id] = error
+        progress.settled.pop(content_id, None)
+        progress.begun.pop(content_id, None)
+
+    async def _conclude(self, settled: Settled, wanted: Wanted, failure: Exception | None = None) -> None:
+        content = settled.content
+        if settled.outcome is ContentOutcome.GAVE_UP and content is not None:
+            error = failure or RuntimeError(str(content.reason))
+            await self._dead_letters.put_aside(wanted.delivery, error, attempts=content.attempts)
+        event_time = wanted.message.event_time
+        if settled.outcome is ContentOutcome.INDEXED and event_time is not None:
+            passed = (self._ports.clock.now() - event_time).total_seconds()
+            metrics.SEARCHABLE_SECONDS.observe(max(0.0, passed))
+        metrics.CONTENTS.labels(settled.outcome).inc()
+        bucket, sha256 = settled.content_id
+        log.info("content_converged", bucket=bucket, sha256=sha256, outcome=str(settled.outcome))
+
+
+def _content_id(item: ContentId | ContentRecord | Prepared | Undecodable | Embedded) -> ContentId:
+    if isinstance(item, ContentId):
+        return item
+    return item.id if isinstance(item, ContentRecord) else item.content.id
+
+
+def _settled(row: ContentRecord) -> Settled:
+    """The outcome for a row that needed no attempt."""
+    match row.state:
+        case ContentState.DELETING:
+            return Settled(row.id, ContentOutcome.REMOVED)
+        case ContentState.INDEXED:
+            return Settled(row.id, ContentOutcome.UNCHANGED, row)
+    gave_up = row.reason is not None and row.reason.slug == GAVE_UP and row.dirty_since is not None
+    return Settled(row.id, ContentOutcome.GAVE_UP if gave_up else ContentOutcome.REJECTED, row)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,11 +12,15 @@ from schemas.messages import ObjectHint, parse_bucket_event
 from schemas.records import ObjectRef
 from schemas.settings import Settings
 from streams import metrics
-from streams.converge_object import converge_object, give_up_on_object
+from streams.concurrency import halving
+from streams.converge_objects import ObjectOutcome, converge_objects, give_up_on_object
 from streams.deliveries import DeadLetters, Delivery, PutAside
-from streams.ports import Ports
+from streams.ports import Ports, Retry
+from streams.steps import Step
 
 log = structlog.get_logger(__name__)
+
+type Hints = dict[ObjectRef, tuple[ObjectHint, Delivery]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +28,28 @@ class Ingest:
     """Handles batches of bucket events. When ``handle`` returns, every event may be acknowledged."""
 
     ports: Ports
+    retry: Retry
     dead_letters: DeadLetters
     settings: Settings
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Converge each object that the events name, once. Raises Outage when one outlasts the retry budget."""
-        hints: dict[ObjectRef, tuple[ObjectHint, Delivery]] = {}
+        hints = await self._hints(deliveries)
+
+        async def converge(part: Sequence[ObjectRef]) -> None:
+            await self._converge([hints[ref] for ref in part])
+
+        for ref, error in await halving(list(hints), converge):
+            log.error("object_failed", bucket=ref.bucket, key=ref.key, exc_info=error)
+            await self._converge_alone(*hints[ref])
+        await self.ports.reached(Step.BATCH_HANDLED)
+
+    async def _hints(self, deliveries: Sequence[Delivery]) -> Hints:
+        hints: Hints = {}
         for delivery in deliveries:
             for hint in await self._parse(delivery):
                 hints[hint.ref] = hint, delivery
-        slots = asyncio.Semaphore(self.settings.ingest.concurrency)
-
-        async def one(hint: ObjectHint, delivery: Delivery) -> None:
-            async with slots:
-                await self._converge(hint, delivery)
-
-        await asyncio.gather(*[one(hint, delivery) for hint, delivery in hints.values()])
+        return hints
 
     async def _parse(self, delivery: Delivery) -> list[ObjectHint]:
         """The hints of an event about our buckets; an event that can't be understood becomes a dead letter."""
@@ -55,23 +64,31 @@ class Ingest:
         metrics.EVENTS.labels("foreign_bucket").inc(len(hints) - len(ours))
         return ours
 
-    async def _converge(self, hint: ObjectHint, delivery: Delivery) -> None:
-        bound = log.bind(bucket=hint.ref.bucket, key=hint.ref.key, **delivery.coordinates)
+    async def _converge(self, hinted: Sequence[tuple[ObjectHint, Delivery]]) -> None:
+        hints, concurrency = [hint for hint, _ in hinted], self.settings.ingest.concurrency
+        outcomes = await self.retry.run(lambda: converge_objects(hints, self.ports, concurrency=concurrency))
+        for hint, delivery in hinted:
+            self._converged(hint, delivery, outcomes[hint.ref])
+
+    def _converged(self, hint: ObjectHint, delivery: Delivery, outcome: ObjectOutcome) -> None:
+        metrics.OBJECTS.labels(outcome).inc()
+        told = log.debug if outcome is ObjectOutcome.UNCHANGED else log.info
+        told("object_converged", bucket=hint.ref.bucket, key=hint.ref.key, outcome=str(outcome), **delivery.coordinates)
+
+    async def _converge_alone(self, hint: ObjectHint, delivery: Delivery) -> None:
+        """One object by itself, until it is done or its attempts are used up; then its event is a dead letter too."""
         try:
-            outcome = await self.dead_letters.isolate(
-                delivery, lambda: converge_object(hint, self.ports), attempts=self.settings.ingest.max_attempts
+            await self.dead_letters.isolate(
+                delivery, lambda: self._converge([(hint, delivery)]), attempts=self.settings.ingest.max_attempts
             )
         except PutAside as aside:
             await self._give_up(hint, aside.failure)
-            return
-        metrics.OBJECTS.labels(outcome).inc()
-        bound.info("object_converged", outcome=str(outcome))
 
     async def _give_up(self, hint: ObjectHint, failure: Exception) -> None:
         """Say in the catalog too why the object is not searchable, if the bug lets us."""
         metrics.OBJECTS.labels("gave_up").inc()
         try:
-            await self.dead_letters.patience.run(lambda: give_up_on_object(hint.ref, failure, self.ports))
+            await self.retry.run(lambda: give_up_on_object(hint, failure, self.ports))
         except Outage:
             raise
         except Exception:

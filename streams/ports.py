@@ -9,13 +9,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from schemas.collection import MAX_VECTOR_ID
-from schemas.records import ContentRecord, ContentState
 from schemas.settings import LimitSettings, SweepSettings
 from schemas.topics import Topics
 from stores.broker.ports import Outbox
 from stores.catalog.ports import Catalog
 from stores.objects.ports import ObjectReader
 from stores.vectors.ports import VectorIndex
+
+LOCKED_AT_ONCE = 32
+"""Rows of one table that a transaction locks at most: others wait for them while bucket or broker are asked."""
 
 Checkpoint = Callable[[str], Awaitable[None]]
 """Called with the name of a step that was just reached. Tests stop or kill a worker there; see ``streams.steps``."""
@@ -34,6 +36,13 @@ class SystemClock:
     def now(self) -> datetime:
         """Now, in UTC."""
         return datetime.now(UTC)
+
+
+class Retry(Protocol):
+    """How an outage is waited out: ``streams.patience.Patience`` in a worker."""
+
+    async def run[T](self, step: Callable[[], Awaitable[T]]) -> T:
+        """The result of an idempotent step, made again after each Outage. Raises the last one when it is enough."""
 
 
 def new_vector_id() -> int:
@@ -61,26 +70,7 @@ class Ports:
     reached: Checkpoint = pass_by
     vector_id: Callable[[], int] = new_vector_id
 
-    def first_resend(self, now: datetime) -> datetime:
-        """When the sweep takes up what no message has finished by then."""
-        return now + timedelta(seconds=self.sweep.first_wait_s)
-
-    def dirty(self, content: ContentRecord, now: datetime) -> ContentRecord:
-        """The content with its dirty mark set and its version raised."""
-        return content.but(
-            version=content.version + 1,
-            dirty_since=content.dirty_since or now,
-            resend_due=self.first_resend(now),
-        )
-
-    def reborn(self, content: ContentRecord) -> ContentRecord:
-        """The content as pending again, under a vector id of its own; what has the old one is to be deleted."""
-        return content.but(
-            state=ContentState.PENDING,
-            vector_id=self.vector_id(),
-            retired=(*content.retired, content.vector_id),
-            attempts=0,
-            reason=None,
-            limits=None,
-            nearest=(),
-        )
+    @property
+    def wait(self) -> timedelta:
+        """After so long the sweep takes up what no message has finished."""
+        return timedelta(seconds=self.sweep.first_wait_s)

@@ -2,126 +2,120 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Collection, Iterable, Mapping
 from itertools import batched
 
+from schemas import lifecycle
 from schemas.messages import ImageChanged, NearestImage, encode_key
-from schemas.records import ContentRecord, ImageRecord, ImageState, image_state
+from schemas.records import REQUEST_ID, ContentId, ContentRecord, ImageRecord, ImageState
 from schemas.similarity import Verdict, verdict
 from stores.broker.ports import OutgoingMessage
-from stores.catalog.ports import CatalogTransaction
-from stores.objects.ports import REQUEST_ID
+from stores.catalog.ports import CatalogTransaction, Reference
 from streams import metrics
-from streams.ports import Ports
+from streams.ports import LOCKED_AT_ONCE, Ports
 from streams.steps import Step
 
-CHUNK = 50
-"""Images published in one transaction: rows stay locked while the broker is awaited, so not too many."""
+type Contents = Mapping[ContentId, ContentRecord]
 
 
 async def publish_images(image_ids: Iterable[str], ports: Ports) -> None:
     """Send the snapshot of each image whose last published one is out of date. Safe to repeat.
 
-    The row is locked from the reading to the broker's answer. Raises Outage.
+    The rows are locked from the reading to the broker's answer. Raises Outage.
     """
-    for chunk in batched(sorted(set(image_ids)), CHUNK):
-        async with ports.catalog.transaction() as tx:
-            images = await tx.lock_images(chunk)
-            marked = [image for image in images if await _mark(tx, image, ports)]
-            if not marked:
-                await _publish_locked(tx, images, ports)
-        if marked:
+    for part in batched(sorted(set(image_ids)), LOCKED_AT_ONCE):
+        announced = False
+        while not announced:
             async with ports.catalog.transaction() as tx:
-                await _publish_locked(tx, await tx.lock_images(chunk), ports)
+                images = await lock_images(tx, part)
+                contents = await tx.contents({image.content_id for image in images if image.content_id})
+                announced = await publish_locked(tx, images, contents, ports)
         await ports.reached(Step.IMAGE_PUBLISHED)
 
 
-async def _publish_locked(tx: CatalogTransaction, images: Iterable[ImageRecord], ports: Ports) -> None:
-    for image in images:
-        await _publish(tx, image, ports)
+async def lock_images(tx: CatalogTransaction, image_ids: Collection[str]) -> list[ImageRecord]:
+    """Those of the images that have a row, locked, so that nobody else publishes them meanwhile."""
+    return list((await tx.lock_images(image_ids)).values())
 
 
-async def _mark(tx: CatalogTransaction, image: ImageRecord, ports: Ports) -> bool:
-    """Put an image on the to-do list, to be committed before anything is sent that its row does not announce.
+async def publish_locked(
+    tx: CatalogTransaction, images: Collection[ImageRecord], contents: Contents, ports: Ports
+) -> bool:
+    """Send what is out of date of these locked images, all in one call, and record it.
 
-    Else a worker could die between sending "pending" for an image that was published as indexed and committing that
-    it did: once the content is indexed again, nobody would know that there is something to send. An image that was last
-    published as pending needs no mark: its content is on the to-do list.
+    False if nothing was sent, since some of the rows had to be marked first: commit, and call again.
     """
-    settled = image.published_state is not None and not image.published_state.startswith(ImageState.PENDING)
-    if image.version != image.published_version or not settled:
+    unannounced = [image for image in images if not is_announced(image, contents)]
+    if unannounced:
+        now = ports.clock.now()
+        await tx.save_images([lifecycle.mark_to_publish(image, now, ports.wait) for image in unannounced])
         return False
-    *_, published_state = await _present(tx, image)
-    if image.published_state == published_state:
-        return False
-    now = ports.clock.now()
-    await tx.save_image(replace(image, version=next_version(image, now), publish_due=ports.first_resend(now)))
+    due = [image for image in images if not lifecycle.is_published(image, _content(image, contents))]
+    nearby = await _nearby(tx, due, contents)
+    snapshots = [snapshot(image, _content(image, contents), nearby, ports) for image in due]
+    await ports.outbox.send(
+        [
+            OutgoingMessage(ports.topics.image_changes, encode_key(image.ref), sent.encode())
+            for image, sent in zip(due, snapshots, strict=True)
+        ]
+    )
+    await ports.reached(Step.IMAGE_SENT)
+    saved = [
+        lifecycle.record_published(image, _content(image, contents), sent.version)
+        for image, sent in zip(due, snapshots, strict=True)
+    ]
+    sending = {image.id for image in due}
+    saved += [
+        lifecycle.cancel_publishing(image)
+        for image in images
+        if image.id not in sending and image.publish_due is not None
+    ]
+    await tx.save_images([image for image in saved if image.exists])
+    await tx.delete_images([image.id for image in saved if not image.exists])
+    for sent in snapshots:
+        metrics.IMAGES_PUBLISHED.labels(sent.state).inc()
     return True
 
 
-async def _present(
-    tx: CatalogTransaction, image: ImageRecord
-) -> tuple[ContentRecord | None, ImageState, str | None, str]:
-    """The image's content, its state and reason, and all that a reader of the change stream is told, as one text."""
-    content = await tx.content(image.content_id) if image.content_id else None
-    state, reason = image_state(image, content)
-    return content, state, reason, _told(state, image.sha256, reason)
+def is_announced(image: ImageRecord, contents: Contents) -> bool:
+    """Whether the row as it is committed says that there is something to be sent, if there is."""
+    return lifecycle.is_announced(image, _content(image, contents))
 
 
-def _told(state: ImageState, sha256: str | None, reason: str | None) -> str:
-    return f"{state}:{sha256 or ''}:{reason or ''}"
+def _content(image: ImageRecord, contents: Contents) -> ContentRecord | None:
+    return contents.get(image.content_id) if image.content_id else None
 
 
-def expected_state(content: ContentRecord) -> str:
-    """The ``published_state`` of an image that refers to this content, once it is published."""
-    image = ImageRecord(id="", bucket=content.bucket, key="", etag="it is there", sha256=content.sha256)
-    state, reason = image_state(image, content)
-    return _told(state, content.sha256, reason)
+async def _nearby(
+    tx: CatalogTransaction, images: Collection[ImageRecord], contents: Contents
+) -> Mapping[ContentId, list[Reference]]:
+    """The two oldest images of each content that the snapshots of these images name."""
+    named: set[ContentId] = set()
+    for image in images:
+        content = _content(image, contents)
+        if content is not None:
+            named.add(content.id)
+            named |= {ContentId(content.bucket, near.sha256) for near in content.nearest}
+    return await tx.oldest_references(named, limit=2)
 
 
-def next_version(image: ImageRecord, now: datetime) -> int:
-    """A higher version: microseconds of the clock, so that it rises even after a tombstone's row was deleted."""
-    return max(image.version + 1, int(now.timestamp() * 1_000_000))
-
-
-async def _publish(tx: CatalogTransaction, image: ImageRecord, ports: Ports) -> None:
-    content, state, _, published_state = await _present(tx, image)
-    if image.version == image.published_version and image.published_state == published_state:
-        if image.publish_due is not None:
-            await tx.save_image(replace(image, publish_due=None))
-        return
-    # A version of its own for each sending: the same one may have been sent before, with another state, by a worker
-    # that died before its commit.
-    image = replace(image, version=next_version(image, ports.clock.now()))
-    snapshot = await _snapshot(tx, image, content, ports)
-    await ports.outbox.send([OutgoingMessage(ports.topics.image_changes, encode_key(image.ref), snapshot.encode())])
-    await ports.reached(Step.IMAGE_SENT)
-    metrics.IMAGES_PUBLISHED.labels(state).inc()
-    if state is ImageState.REMOVED:
-        await tx.delete_image(image.id)
-    else:
-        await tx.save_image(
-            replace(image, published_version=image.version, published_state=published_state, publish_due=None)
-        )
-
-
-async def _snapshot(
-    tx: CatalogTransaction, image: ImageRecord, content: ContentRecord | None, ports: Ports
+def snapshot(
+    image: ImageRecord, content: ContentRecord | None, nearby: Mapping[ContentId, list[Reference]], ports: Ports
 ) -> ImageChanged:
-    state, reason = image_state(image, content)
-    twins = await tx.references(content.id, limit=2) if content else []
-    twin = next((other for other in twins if other.id != image.id), None)
+    """What is told of an image, under a version of its own; ``nearby`` are images of its content and those near it."""
+    now = ports.clock.now()
+    state, reason = lifecycle.image_state(image, content)
+    twins = nearby.get(content.id, []) if content else []
+    twin = next((other for other in twins if other.image_id != image.id), None)
     nearest = [_nearest(twin, 100.0, Verdict.EXACT)] if twin and state is ImageState.INDEXED else []
     if content is not None and state is ImageState.INDEXED:
-        known = await tx.oldest_references(image.bucket, [near.sha256 for near in content.nearest])
         for near in content.nearest:
-            if near.sha256 in known:
+            oldest = nearby.get(ContentId(content.bucket, near.sha256))
+            if oldest:
                 how = verdict(near.score, same_bytes=False, copy_threshold=ports.copy_threshold)
-                nearest.append(_nearest(known[near.sha256], near.score, how))
+                nearest.append(_nearest(oldest[0], near.score, how))
     return ImageChanged(
-        version=image.version,
+        version=lifecycle.next_version(image, now),
         state=state,
         image_id=image.id,
         bucket=image.bucket,
@@ -129,12 +123,12 @@ async def _snapshot(
         external_id=image.external_id,
         sha256=image.sha256,
         duplicate=twin is not None,
-        reason=reason,
+        reason=str(reason) if reason else None,
         request_id=image.metadata.get(REQUEST_ID),
         nearest=tuple(nearest),
-        occurred_at=image.updated_at or ports.clock.now(),
+        occurred_at=image.updated_at or now,
     )
 
 
-def _nearest(image: ImageRecord, score: float, how: Verdict) -> NearestImage:
-    return NearestImage(image_id=image.id, bucket=image.bucket, key=image.key, score=score, verdict=how)
+def _nearest(image: Reference, score: float, how: Verdict) -> NearestImage:
+    return NearestImage(image_id=image.image_id, bucket=image.bucket, key=image.key, score=score, verdict=how)

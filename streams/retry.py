@@ -7,31 +7,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import batched
 
-from schemas.messages import ContentChanged, bucket_event, encode_key
-from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef
+from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef, Reason
 from stores.broker.ports import OutgoingMessage
-from stores.catalog.ports import Catalog
+from stores.catalog.ports import Catalog, Reference
+from streams.hints import content_hint, object_hint
 from streams.ports import Ports
 
 PAGE = 1000
-EVENT_NAME = "twinlens:Retry"
+UNKNOWN = Reason("unknown")
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A rejected content or object. ``reason`` is ``slug`` or ``slug: sentence``."""
+    """A rejected content or object."""
 
     subject: ContentId | ObjectRef
-    reason: str
+    reason: Reason
     decided_at: datetime | None
     attempts: int
     keys: tuple[str, ...] = ()
     """Some object that holds it."""
-
-    @property
-    def slug(self) -> str:
-        """The reason for programs."""
-        return self.reason.partition(":")[0]
 
 
 async def rejected(catalog: Catalog, bucket: str, *, reason: str | None = None) -> AsyncIterator[Rejected]:
@@ -39,27 +34,27 @@ async def rejected(catalog: Catalog, bucket: str, *, reason: str | None = None) 
     after = ""
     while images := await catalog.page_of_images(bucket, prefix="", after=after, limit=PAGE):
         for image in images:
-            if image.reason is not None and reason in (None, image.reason.partition(":")[0]):
+            if image.reason is not None and reason in (None, image.reason.slug):
                 yield _object(image)
         after = images[-1].key
     after = ""
     while contents := await catalog.page_of_contents(bucket, after=after, limit=PAGE):
         refused = [row for row in contents if row.state is ContentState.REJECTED]
         async with catalog.transaction() as tx:
-            oldest = await tx.oldest_references(bucket, [row.sha256 for row in refused])
+            oldest = await tx.oldest_references([row.id for row in refused])
         for row in refused:
-            if reason in (None, (row.reason or "").partition(":")[0]):
-                yield _content(row, oldest.get(row.sha256))
+            if reason in (None, (row.reason or UNKNOWN).slug):
+                yield _content(row, oldest.get(row.id, []))
         after = contents[-1].sha256
 
 
 def _object(image: ImageRecord) -> Rejected:
-    return Rejected(image.ref, image.reason or "", image.updated_at, attempts=1, keys=(image.key,))
+    return Rejected(image.ref, image.reason or UNKNOWN, image.updated_at, attempts=1, keys=(image.key,))
 
 
-def _content(content: ContentRecord, image: ImageRecord | None) -> Rejected:
-    keys = (image.key,) if image is not None else ()
-    return Rejected(content.id, content.reason or "", content.indexed_at, content.attempts, keys)
+def _content(content: ContentRecord, references: Sequence[Reference]) -> Rejected:
+    keys = tuple(reference.key for reference in references)
+    return Rejected(content.id, content.reason or UNKNOWN, content.indexed_at, content.attempts, keys)
 
 
 async def retry(found: Sequence[Rejected], ports: Ports) -> int:
@@ -72,7 +67,5 @@ async def retry(found: Sequence[Rejected], ports: Ports) -> int:
 def _message(entry: Rejected, ports: Ports) -> OutgoingMessage:
     subject = entry.subject
     if isinstance(subject, ObjectRef):
-        event = bucket_event(subject, event_name=EVENT_NAME, event_time=ports.clock.now())
-        return OutgoingMessage(ports.topics.bucket_events, encode_key(subject), event)
-    change = ContentChanged(bucket=subject.bucket, sha256=subject.sha256, retry=True)
-    return OutgoingMessage(ports.topics.contents, encode_key(subject), change.encode())
+        return object_hint(subject, "Retry", ports)
+    return content_hint(subject, ports, retry=True)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import batched
 
-from schemas.messages import ContentChanged, encode_key
+from schemas import lifecycle
 from schemas.records import ContentRecord
-from stores.broker.ports import OutgoingMessage
 from streams import metrics
-from streams.ports import Ports
+from streams.hints import content_hint
+from streams.ports import LOCKED_AT_ONCE, Ports
 from streams.publish import publish_images
 
 
 async def sweep(ports: Ports) -> int:
-    """Send again what is due, once; the number of contents and images taken up. Raises Outage."""
+    """Send again what is due, once; the number of contents and images taken up. Raises Outage.
+
+    An image that is still pending by then is published as that: nobody has to be told of what lasts a moment.
+    """
     now = ports.clock.now()
-    contents = await ports.catalog.due_contents(now, limit=ports.sweep.batch_size)
-    await ports.outbox.send([_message(content, ports) for content in contents])
-    await ports.catalog.postpone_contents([(content.id, _next_due(content, now, ports)) for content in contents])
+    contents = await due_contents(now, ports)
+    await ports.outbox.send([content_hint(content.id, ports) for content in contents])
+    await postpone(contents, now, ports)
     metrics.RESENT.labels("content").inc(len(contents))
     image_ids = await ports.catalog.due_images(now, limit=ports.sweep.batch_size)
     await publish_images(image_ids, ports)
@@ -25,9 +30,18 @@ async def sweep(ports: Ports) -> int:
     return len(contents) + len(image_ids)
 
 
-def _message(content: ContentRecord, ports: Ports) -> OutgoingMessage:
-    message = ContentChanged(bucket=content.bucket, sha256=content.sha256)
-    return OutgoingMessage(ports.topics.contents, encode_key(content.id), message.encode())
+async def due_contents(now: datetime, ports: Ports) -> list[ContentRecord]:
+    """The contents that are to be sent again now."""
+    return await ports.catalog.due_contents(now, limit=ports.sweep.batch_size)
+
+
+async def postpone(contents: Sequence[ContentRecord], now: datetime, ports: Ports) -> None:
+    """Say when those that were sent are to be sent again."""
+    for part in batched(contents, LOCKED_AT_ONCE):
+        due = {content.id: _next_due(content, now, ports) for content in part}
+        async with ports.catalog.transaction() as tx:
+            rows = await tx.lock_contents(due)
+            await tx.save_contents([lifecycle.postpone(row, due[row.id]) for row in rows.values()])
 
 
 def _next_due(content: ContentRecord, now: datetime, ports: Ports) -> datetime:

@@ -32,6 +32,7 @@ from streams.composition import WorkerParts, worker_parts
 from streams.deliveries import DeadLetters
 from streams.health import serve_health
 from streams.index import Index
+from streams.inference import InferenceThreads
 from streams.ingest import Ingest
 from streams.metrics import DEPENDENCY_UP
 from streams.reconcile.schedule import Schedule
@@ -105,6 +106,7 @@ class Worker:
         self._parts = parts
         self._consuming: AppT | None = None
         self._index: Index | None = None
+        self._inference: InferenceThreads | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Wait for what the worker needs, consume until ``stop``, end in good order."""
@@ -123,9 +125,12 @@ class Worker:
         log.info("worker_stopping", role=self._role)
         for task in loops:
             task.cancel()
-        await app.stop()
         if self._index is not None:
-            self._index.close()
+            # Before the batches are cut off: a stop is no failed attempt.
+            await self._index.refund_unfinished()
+        await app.stop()
+        if self._inference is not None:
+            self._inference.close()
 
     async def _ready_to_start(self, stop: asyncio.Event) -> bool:
         """Wait for what a worker needs; False if stopped meanwhile.
@@ -164,12 +169,14 @@ class Worker:
         app = apps.create_app(settings, self._role)
         if self._role == "ingest":
             max_bytes = settings.kafka.max_message_bytes
-            ingest = Ingest(ports, DeadLetters(ports, patience, "ingest", max_bytes), settings)
+            ingest = Ingest(ports, patience, DeadLetters(ports, patience, "ingest", max_bytes), settings)
             apps.add_ingest_agent(app, ingest, settings, fatal)
             apps.add_requests_agent(app, self._requests(), settings, fatal)
         else:
             embedder = OnnxEmbedder(self._parts.spec, threads=settings.model.threads or os.cpu_count() or 1)
-            self._index = Index(ports, patience, settings, embedder)
+            self._inference = InferenceThreads(embedder, settings.limits, decode_threads=settings.index.decode_threads)
+            dead_letters = DeadLetters(ports, patience, "index", settings.kafka.max_message_bytes)
+            self._index = Index(ports, patience, dead_letters, settings.index, self._inference)
             apps.add_index_agent(app, self._index, settings, fatal, ports.reached)
         return app
 

@@ -1,12 +1,12 @@
-"""The SQL engine: READ COMMITTED on MySQL, WAL and one writer at a time on SQLite; errors told apart."""
+"""The SQL engine, READ COMMITTED on MySQL, WAL on SQLite; reads of one round trip; errors told apart."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import Executable, Row, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -14,6 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from schemas.errors import CatalogContention, CatalogOutage
 from schemas.settings import DatabaseSettings
+
+type AnyRow = Row[*tuple[Any, ...]]
 
 RETRYABLE_MYSQL = frozenset(
     {
@@ -38,38 +40,72 @@ RETRYABLE_MYSQL = frozenset(
 )
 """MySQL and MariaDB error numbers after which the same transaction may succeed."""
 
+_SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000")
 _SQLITE_BUSY = ("database is locked", "database table is locked", "unable to open database", "disk i/o error")
 
 
 def create_engine(settings: DatabaseSettings) -> AsyncEngine:
-    """An engine that connects on first use; close it with ``dispose()``."""
+    """An engine that connects on first use; close it with ``dispose()``.
+
+    Each statement commits by itself, so a read costs one round trip: there is nothing to roll back after it. BEGIN,
+    COMMIT and ROLLBACK are left to whoever writes (``SqlCatalog.transaction``). Connections are not pinged before use,
+    which would be a round trip more: :func:`on_living_connection` meets one that was closed meanwhile.
+    """
     url = make_url(settings.url.get_secret_value())
     if url.get_backend_name() == "sqlite":
-        engine = create_async_engine(url, connect_args={"timeout": 30, "isolation_level": None})
-        _prepare_sqlite(engine)
+        engine = create_async_engine(
+            url, connect_args={"timeout": 30, "isolation_level": None}, skip_autocommit_rollback=True
+        )
+        _run_on_connect(engine, *(f"PRAGMA {pragma}" for pragma in _SQLITE_PRAGMAS))
         return engine
-    return create_async_engine(
+    engine = create_async_engine(
         url,
-        isolation_level="READ COMMITTED",
+        isolation_level="AUTOCOMMIT",
+        skip_autocommit_rollback=True,
+        pool_reset_on_return=None,
         pool_size=settings.pool_size,
         max_overflow=settings.pool_size,
-        pool_pre_ping=True,
         pool_recycle=1800,
         connect_args={"connect_timeout": 10},
     )
+    _run_on_connect(engine, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    return engine
 
 
-def _prepare_sqlite(engine: AsyncEngine) -> None:
-    """BEGIN is left to us (``isolation_level=None``): a writer begins with BEGIN IMMEDIATE, since FOR UPDATE
-    compiles to nothing on SQLite.
-    """
-
+def _run_on_connect(engine: AsyncEngine, *statements: str) -> None:
     @event.listens_for(engine.sync_engine, "connect")
-    def _pragmas(connection: Any, _record: Any) -> None:
+    def _run(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
-            cursor.execute(f"PRAGMA {pragma}")
+        for statement in statements:
+            cursor.execute(statement)
         cursor.close()
+
+
+async def on_living_connection[T](attempt: Callable[[], Awaitable[T]]) -> T:
+    """Run what begins with taking a connection and is safe to repeat; once more if the connection was found closed.
+
+    The server or a firewall may have closed it while nobody used it; the pool then replaces all that are as old.
+    Raises CatalogOutage.
+    """
+    with outages():
+        try:
+            return await attempt()
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            return await attempt()
+
+
+async def fetch(
+    engine: AsyncEngine, query: Executable, parameters: Mapping[str, Any] | None = None
+) -> Sequence[AnyRow]:
+    """The rows of a query, as last committed. Raises CatalogOutage."""
+
+    async def attempt() -> Sequence[AnyRow]:
+        async with engine.connect() as connection:
+            return (await connection.execute(query, parameters)).all()
+
+    return await on_living_connection(attempt)
 
 
 @contextmanager

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from schemas.errors import CatalogOutage
+from schemas.errors import CatalogContention, CatalogOutage
 from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef
-from stores.catalog.ports import Catalog, CatalogTransaction
+from stores.catalog.ports import Catalog, CatalogTransaction, Reference
 
 Row = tuple[str, str, str]
 """("image", id, "") or ("content", bucket, sha256)."""
@@ -26,7 +26,11 @@ def _content_row(content_id: ContentId) -> Row:
 
 
 class MemoryTransaction(CatalogTransaction):
-    """Sees what is committed and its own staged writes; a staged None is a delete."""
+    """Sees what is committed and its own staged writes; a staged None is a delete.
+
+    Raises AssertionError for what no database would allow (a broken foreign key), and for what it would, though nobody
+    should: writing a row that is not locked or not there.
+    """
 
     def __init__(self, catalog: MemoryCatalog) -> None:
         self._catalog = catalog
@@ -43,81 +47,124 @@ class MemoryTransaction(CatalogTransaction):
             return self.staged_contents[content_id]
         return self._catalog.content_rows.get(content_id)
 
-    async def lock_image(self, ref: ObjectRef, now: datetime) -> ImageRecord:
-        await self._catalog.acquire(_image_row(ref.image_id), self)
-        found = self._image(ref.image_id)
-        if found is None:
-            self._catalog.last_seq += 1
-            found = ImageRecord(
-                ref.image_id, ref.bucket, ref.key, seq=self._catalog.last_seq, created_at=now, updated_at=now
-            )
-            self.staged_images[ref.image_id] = found
-        return found
-
-    async def lock_images(self, image_ids: Collection[str]) -> list[ImageRecord]:
-        found = []
-        for image_id in sorted(set(image_ids)):
+    async def lock_images(
+        self, image_ids: Collection[str], *, create: Collection[ImageRecord] = ()
+    ) -> dict[str, ImageRecord]:
+        fresh = {image.id: image for image in create}
+        found: dict[str, ImageRecord] = {}
+        for image_id in sorted({*image_ids, *fresh}):
             await self._catalog.acquire(_image_row(image_id), self)
             image = self._image(image_id)
+            if image is None and image_id in fresh:
+                self._catalog.last_seq += 1
+                image = replace(fresh[image_id], seq=self._catalog.last_seq)
+                self._save_image(image)
             if image is not None:
-                found.append(image)
+                found[image_id] = image
+            elif image_id not in self.staged_images:
+                self._catalog.release(_image_row(image_id))
         return found
 
-    async def save_image(self, image: ImageRecord) -> None:
+    async def save_images(self, images: Collection[ImageRecord]) -> None:
         await self._catalog.step()
+        for image in images:
+            self._catalog.assert_locked(_image_row(image.id), self)
+            self._save_image(image)
+
+    def _save_image(self, image: ImageRecord) -> None:
         if image.content_id is not None and self._content(image.content_id) is None:
             raise AssertionError(f"foreign key: {image.ref} refers to a content that is not there")
         self.staged_images[image.id] = image
 
-    async def delete_image(self, image_id: str) -> None:
+    async def delete_images(self, image_ids: Collection[str]) -> None:
         await self._catalog.step()
-        self.staged_images[image_id] = None
+        for image_id in image_ids:
+            self._catalog.assert_locked(_image_row(image_id), self)
+            self.staged_images[image_id] = None
 
-    async def lock_content(self, content_id: ContentId) -> ContentRecord | None:
-        await self._catalog.acquire(_content_row(content_id), self)
-        return self._content(content_id)
-
-    async def lock_or_create_content(self, fresh: ContentRecord) -> ContentRecord:
-        found = await self.lock_content(fresh.id)
-        if found is None:
-            found = self.staged_contents[fresh.id] = fresh
+    async def lock_contents(
+        self, content_ids: Collection[ContentId], *, create: Collection[ContentRecord] = ()
+    ) -> dict[ContentId, ContentRecord]:
+        fresh = {content.id: content for content in create}
+        found: dict[ContentId, ContentRecord] = {}
+        for content_id in sorted({*content_ids, *fresh}):
+            await self._catalog.acquire(_content_row(content_id), self)
+            content = self._content(content_id)
+            if content is None and content_id in fresh:
+                content = self._create(fresh[content_id])
+            if content is not None:
+                found[content_id] = content
+            elif content_id not in self.staged_contents:
+                self._catalog.release(_content_row(content_id))
         return found
 
-    async def save_content(self, content: ContentRecord) -> None:
-        await self._catalog.step()
+    def _create(self, content: ContentRecord) -> ContentRecord:
+        merged = {**self._catalog.content_rows, **self.staged_contents}
+        if any(row is not None and row.vector_id == content.vector_id for row in merged.values()):
+            raise CatalogOutage(f"{content.id} could not be inserted: its vector id is that of another content")
         self.staged_contents[content.id] = content
+        return content
 
-    async def delete_content(self, content_id: ContentId) -> None:
+    async def save_contents(self, contents: Collection[ContentRecord]) -> None:
         await self._catalog.step()
-        if any(image.content_id == content_id for image in self._images()):
-            raise AssertionError(f"foreign key: {content_id} is still referred to")
-        self.staged_contents[content_id] = None
+        for content in contents:
+            self._catalog.assert_locked(_content_row(content.id), self)
+            self.staged_contents[content.id] = content
 
-    async def content(self, content_id: ContentId) -> ContentRecord | None:
+    async def delete_contents(self, content_ids: Collection[ContentId]) -> None:
         await self._catalog.step()
-        return self._content(content_id)
+        referred = {content_id for content_id, _ in self._references()}
+        for content_id in content_ids:
+            self._catalog.assert_locked(_content_row(content_id), self)
+            if content_id in referred:
+                raise AssertionError(f"foreign key: {content_id} is still referred to")
+            self.staged_contents[content_id] = None
+
+    async def contents(self, content_ids: Collection[ContentId]) -> dict[ContentId, ContentRecord]:
+        await self._catalog.step()
+        rows = {content_id: self._content(content_id) for content_id in content_ids}
+        return {content_id: row for content_id, row in rows.items() if row is not None}
 
     def _images(self) -> list[ImageRecord]:
         merged = {**self._catalog.image_rows, **self.staged_images}
         return sorted((image for image in merged.values() if image is not None), key=lambda image: image.seq)
 
-    async def references(self, content_id: ContentId, *, limit: int) -> list[ImageRecord]:
-        await self._catalog.step()
-        return [image for image in self._images() if image.content_id == content_id][:limit]
+    def _references(self) -> list[tuple[ContentId, ImageRecord]]:
+        return [(image.content_id, image) for image in self._images() if image.content_id is not None]
 
-    async def oldest_references(self, bucket: str, digests: Collection[str]) -> dict[str, ImageRecord]:
+    async def oldest_references(
+        self, content_ids: Collection[ContentId], *, limit: int = 1
+    ) -> dict[ContentId, list[Reference]]:
         await self._catalog.step()
-        oldest: dict[str, ImageRecord] = {}
-        for image in self._images():
-            if image.bucket == bucket and image.sha256 is not None and image.sha256 in digests:
-                oldest.setdefault(image.sha256, image)
+        oldest: dict[ContentId, list[Reference]] = {}
+        for content_id, image in self._references():
+            if content_id in content_ids and len(oldest.setdefault(content_id, [])) < limit:
+                oldest[content_id].append(Reference(image.id, image.bucket, image.key))
         return oldest
 
-    async def vector_is_carried(self, vector_id: int) -> bool:
+    async def unpublished_references(
+        self, published_states: Mapping[ContentId, str], *, after: str = "", limit: int
+    ) -> list[str]:
+        await self._catalog.step()
+        ids = [
+            image.id
+            for content_id, image in self._references()
+            if image.id > after
+            and content_id in published_states
+            and (
+                image.version != image.published_version
+                or image.published_state != published_states[content_id]
+                or image.publish_due is not None
+            )
+        ]
+        return sorted(ids)[:limit]
+
+    async def carried_vectors(self, vector_ids: Collection[int]) -> set[int]:
         await self._catalog.step()
         carrying = (ContentState.PENDING, ContentState.INDEXED)
         merged = {**self._catalog.content_rows, **self.staged_contents}
-        return any(row is not None and row.vector_id == vector_id and row.state in carrying for row in merged.values())
+        carried = {row.vector_id for row in merged.values() if row is not None and row.state in carrying}
+        return carried & set(vector_ids)
 
 
 class MemoryCatalog(Catalog):
@@ -140,18 +187,30 @@ class MemoryCatalog(Catalog):
             raise CatalogOutage("the catalog is away")
 
     async def acquire(self, row: Row, transaction: MemoryTransaction) -> None:
-        """Wait for a row lock. Raises CatalogOutage for the one whose wait would close a circle."""
+        """Wait for a row lock. Raises CatalogContention for the one whose wait would close a circle."""
         await self.step()
         while self._owners.get(row, transaction) is not transaction:
             self._waits[transaction] = row
             try:
                 if self._closes_a_circle(transaction):
-                    raise CatalogOutage("deadlock: try the transaction again")
+                    raise CatalogContention("deadlock: try the transaction again")
                 async with self._released:
                     await self._released.wait()
             finally:
                 del self._waits[transaction]
         self._owners[row] = transaction
+
+    def release(self, row: Row) -> None:
+        """Give back the lock of a row that was found not to be there, which keeps nobody out of inserting it.
+
+        To be called before anything else is awaited, so that nobody has begun to wait for it.
+        """
+        del self._owners[row]
+
+    def assert_locked(self, row: Row, transaction: MemoryTransaction) -> None:
+        """Raises AssertionError unless the transaction holds the lock of this row."""
+        if self._owners.get(row) is not transaction:
+            raise AssertionError(f"{row} is written but not locked")
 
     def _closes_a_circle(self, transaction: MemoryTransaction) -> bool:
         follower: MemoryTransaction | None = transaction
@@ -186,40 +245,17 @@ class MemoryCatalog(Catalog):
             else:
                 self.content_rows[content_id] = content
 
-    async def image(self, ref: ObjectRef) -> ImageRecord | None:
-        return (await self.images([ref])).get(ref)
-
-    async def images(self, refs: Sequence[ObjectRef]) -> dict[ObjectRef, ImageRecord]:
+    async def images(self, refs: Collection[ObjectRef]) -> dict[ObjectRef, ImageRecord]:
         await self.step()
         return {ref: self.image_rows[ref.image_id] for ref in refs if ref.image_id in self.image_rows}
 
-    async def contents(self, content_ids: Sequence[ContentId]) -> dict[ContentId, ContentRecord]:
+    async def contents(self, content_ids: Collection[ContentId]) -> dict[ContentId, ContentRecord]:
         await self.step()
         return {cid: self.content_rows[cid] for cid in content_ids if cid in self.content_rows}
 
     async def contents_by_vector(self, vector_ids: Collection[int]) -> dict[int, ContentRecord]:
         await self.step()
         return {row.vector_id: row for row in self.content_rows.values() if row.vector_id in vector_ids}
-
-    async def clear_dirty(self, content_id: ContentId, *, version: int, vector_id: int) -> bool:
-        async with self.transaction() as tx:
-            row = await tx.lock_content(content_id)
-            if row is None or (row.version, row.vector_id) != (version, vector_id):
-                return False
-            await tx.save_content(replace(row, dirty_since=None, resend_due=None))
-            return True
-
-    async def unpublished_ids(
-        self, content_id: ContentId, *, published_state: str, after: str, limit: int
-    ) -> list[str]:
-        await self.step()
-        rows = [row for row in self.image_rows.values() if row.content_id == content_id and row.id > after]
-        ids = [
-            row.id
-            for row in rows
-            if row.version != row.published_version or row.published_state != published_state or row.publish_due
-        ]
-        return sorted(ids)[:limit]
 
     async def due_contents(self, now: datetime, *, limit: int) -> list[ContentRecord]:
         await self.step()
@@ -229,13 +265,6 @@ class MemoryCatalog(Catalog):
             if row.resend_due and row.resend_due <= now
         ]
         return [row for _, _, row in sorted(due, key=lambda entry: entry[:2])[:limit]]
-
-    async def postpone_contents(self, postponed: Sequence[tuple[ContentId, datetime]]) -> None:
-        for content_id, due in postponed:
-            async with self.transaction() as tx:
-                row = await tx.lock_content(content_id)
-                if row is not None and row.dirty_since is not None:
-                    await tx.save_content(replace(row, resend_due=due))
 
     async def due_images(self, now: datetime, *, limit: int) -> list[str]:
         await self.step()

@@ -5,56 +5,85 @@ Reading for the query service has ports of its own in ``stores.catalog.reading``
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from schemas.records import ContentId, ContentRecord, ImageRecord, ObjectRef
+
+
+class Reference(NamedTuple):
+    """An image that refers to a content, as far as it takes to name it."""
+
+    image_id: str
+    bucket: str
+    key: str
+
+    @property
+    def ref(self) -> ObjectRef:
+        """The object."""
+        return ObjectRef(self.bucket, self.key)
 
 
 class CatalogTransaction(Protocol):
     """One transaction, READ COMMITTED at least. Locks are held until it ends.
 
+    Each method takes a whole batch and sends a fixed few statements (at most three), whatever the number of rows.
+
     Lock order, for few deadlocks: images by id, then contents by (bucket, SHA-256). Where a deadlock or a lock
-    time-out happens all the same, any method raises CatalogOutage: run the transaction again.
+    time-out happens all the same, any method raises CatalogContention: run the transaction again.
     """
 
-    async def lock_image(self, ref: ObjectRef, now: datetime) -> ImageRecord:
-        """Lock the image's row, after inserting a placeholder if there is none, and return it."""
+    async def lock_images(
+        self, image_ids: Collection[str], *, create: Collection[ImageRecord] = ()
+    ) -> dict[str, ImageRecord]:
+        """Lock the rows that exist among these, in the order of their ids, and return them by id.
 
-    async def lock_images(self, image_ids: Collection[str]) -> list[ImageRecord]:
-        """Lock the rows that exist among these, in the order of their ids."""
+        The rows in ``create`` are inserted first where there is none with their id, and locked too.
+        """
 
-    async def save_image(self, image: ImageRecord) -> None:
-        """Overwrite the locked row."""
+    async def save_images(self, images: Collection[ImageRecord]) -> None:
+        """Overwrite locked rows."""
 
-    async def delete_image(self, image_id: str) -> None:
-        """Delete the locked row."""
+    async def delete_images(self, image_ids: Collection[str]) -> None:
+        """Delete locked rows."""
 
-    async def lock_content(self, content_id: ContentId) -> ContentRecord | None:
-        """Lock the content's row, if there is one."""
+    async def lock_contents(
+        self, content_ids: Collection[ContentId], *, create: Collection[ContentRecord] = ()
+    ) -> dict[ContentId, ContentRecord]:
+        """Lock the rows that exist among these, in the order of (bucket, SHA-256), and return them.
 
-    async def lock_or_create_content(self, fresh: ContentRecord) -> ContentRecord:
-        """Lock the row of ``fresh.id``, after inserting ``fresh`` if there is none."""
+        The rows in ``create`` are inserted where there is none with their id, and locked too.
+        """
 
-    async def save_content(self, content: ContentRecord) -> None:
-        """Overwrite the locked row."""
+    async def save_contents(self, contents: Collection[ContentRecord]) -> None:
+        """Overwrite locked rows."""
 
-    async def delete_content(self, content_id: ContentId) -> None:
-        """Delete the locked row. A row that an image still refers to can't be deleted (foreign key)."""
+    async def delete_contents(self, content_ids: Collection[ContentId]) -> None:
+        """Delete locked rows. One that an image still refers to can't be deleted (foreign key)."""
 
-    async def content(self, content_id: ContentId) -> ContentRecord | None:
-        """The content's row as last committed, not locked."""
+    async def contents(self, content_ids: Collection[ContentId]) -> dict[ContentId, ContentRecord]:
+        """The rows of those that have one, as last committed (or written in this transaction), not locked."""
 
-    async def references(self, content_id: ContentId, *, limit: int) -> list[ImageRecord]:
-        """The images that refer to the content, oldest first."""
+    async def oldest_references(
+        self, content_ids: Collection[ContentId], *, limit: int = 1
+    ) -> dict[ContentId, list[Reference]]:
+        """The images that refer to each content, oldest first, at most ``limit`` of each; only those that have one.
 
-    async def oldest_references(self, bucket: str, digests: Collection[str]) -> dict[str, ImageRecord]:
-        """The oldest image of each of these contents that has one."""
+        It reads no more rows than it returns, however many images refer to a content.
+        """
 
-    async def vector_is_carried(self, vector_id: int) -> bool:
-        """Whether a content carries this vector id as pending or indexed."""
+    async def unpublished_references(
+        self, published_states: Mapping[ContentId, str], *, after: str = "", limit: int
+    ) -> list[str]:
+        """Ids above ``after``, in order, of images that refer to one of these contents and have something to publish.
+
+        That is: they are marked so, or were last published with another state than the one given for their content.
+        """
+
+    async def carried_vectors(self, vector_ids: Collection[int]) -> set[int]:
+        """Those of the vector ids that a content carries as pending or indexed."""
 
 
 class Catalog(Protocol):
@@ -66,34 +95,17 @@ class Catalog(Protocol):
     def transaction(self) -> AbstractAsyncContextManager[CatalogTransaction]:
         """A transaction that commits when its block ends and rolls back when an exception leaves it."""
 
-    async def image(self, ref: ObjectRef) -> ImageRecord | None:
-        """The image's row as last committed."""
+    async def images(self, refs: Collection[ObjectRef]) -> dict[ObjectRef, ImageRecord]:
+        """The rows of those that have one, as last committed."""
 
-    async def images(self, refs: Sequence[ObjectRef]) -> dict[ObjectRef, ImageRecord]:
-        """The rows of those that have one."""
-
-    async def contents(self, content_ids: Sequence[ContentId]) -> dict[ContentId, ContentRecord]:
-        """The rows of those that have one."""
+    async def contents(self, content_ids: Collection[ContentId]) -> dict[ContentId, ContentRecord]:
+        """The rows of those that have one, as last committed."""
 
     async def contents_by_vector(self, vector_ids: Collection[int]) -> dict[int, ContentRecord]:
         """The contents that carry these vector ids, by vector id."""
 
-    async def clear_dirty(self, content_id: ContentId, *, version: int, vector_id: int) -> bool:
-        """Clear the dirty mark if version and vector id are still these; whether it did (or the row is gone)."""
-
-    async def unpublished_ids(
-        self, content_id: ContentId, *, published_state: str, after: str, limit: int
-    ) -> list[str]:
-        """Ids above ``after``, in order, of the images that refer to the content and have something to be published.
-
-        That is: they are marked so, or were last published with another state than this one.
-        """
-
     async def due_contents(self, now: datetime, *, limit: int) -> list[ContentRecord]:
         """Dirty contents whose ``resend_due`` has passed, oldest first."""
-
-    async def postpone_contents(self, postponed: Sequence[tuple[ContentId, datetime]]) -> None:
-        """Set ``resend_due`` of contents that are still dirty."""
 
     async def due_images(self, now: datetime, *, limit: int) -> list[str]:
         """Ids of images whose ``publish_due`` has passed, oldest first."""

@@ -11,7 +11,8 @@ from sqlalchemy import select, update
 
 from schemas.records import ObjectRef, RequestRecord, RequestResult
 from schemas.tables import requests
-from stores.catalog.sql import SqlCatalog, insert_ignore
+from stores.catalog.engine import AnyRow
+from stores.catalog.sql import SqlCatalog
 
 
 class RequestLedger(Protocol):
@@ -38,17 +39,13 @@ class SqlRequestLedger(RequestLedger):
 
     async def take_up(self, request: RequestRecord) -> RequestRecord:
         async with self._catalog.transaction() as tx:
-            await tx.write(
-                insert_ignore(tx.connection, requests, {"request_id": request.request_id, **_values(request)})
-            )
+            await tx.insert_missing(requests, [{"request_id": request.request_id, **_values(request)}])
             return _record((await tx.rows(select(requests).where(requests.c.request_id == request.request_id)))[0])
 
     async def conclude(self, request: RequestRecord) -> RequestRecord:
         mine = requests.c.request_id == request.request_id
         async with self._catalog.transaction() as tx:
-            await tx.write(
-                insert_ignore(tx.connection, requests, {"request_id": request.request_id, **_values(request)})
-            )
+            await tx.insert_missing(requests, [{"request_id": request.request_id, **_values(request)}])
             await tx.write(update(requests).where(mine, requests.c.outcome.is_(None)).values(_values(request)))
             return _record((await tx.rows(select(requests).where(mine)))[0])
 
@@ -76,8 +73,8 @@ def _values(request: RequestRecord) -> dict[str, object]:
     }
 
 
-def _record(row: object) -> RequestRecord:
-    fields = dict(row)  # type: ignore[call-overload]
+def _record(row: AnyRow) -> RequestRecord:
+    fields = row._asdict()
     ref = ObjectRef(fields["bucket"], fields["object_key"]) if fields["object_key"] is not None else None
     return RequestRecord(
         request_id=fields["request_id"],

@@ -1,41 +1,48 @@
-"""Between table rows and records."""
+"""Between table rows and records. Rows are taken apart by the order of the columns, since names take longer."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import RowMapping
-
-from schemas.records import ContentRecord, ContentState, ImageRecord, Neighbour
+from schemas.records import ContentRecord, ContentState, ImageRecord, Neighbour, Reason
 
 
-def image_record(row: RowMapping) -> ImageRecord:
-    """A row of ``images`` as a record."""
+def image_record(row: Iterable[Any]) -> ImageRecord:
+    """A row of ``images``, all columns, as a record."""
+    (
+        seq, image_id, bucket, key, external_id, sha256, etag, size, last_modified, content_type, metadata, reason,
+        sequencer, version, published_version, published_state, publish_due, created_at, updated_at,
+    ) = row  # fmt: skip
     return ImageRecord(
-        id=row["id"],
-        bucket=row["bucket"],
-        key=row["object_key"],
-        seq=row["seq"],
-        external_id=row["external_id"],
-        sha256=row["content_sha256"],
-        etag=row["etag"],
-        size=row["size"],
-        last_modified=row["last_modified"],
-        content_type=row["content_type"],
-        metadata=row["metadata"],
-        reason=row["reason"],
-        version=row["version"],
-        published_version=row["published_version"],
-        published_state=row["published_state"],
-        publish_due=row["publish_due"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
+        id=image_id,
+        bucket=bucket,
+        key=key,
+        seq=seq,
+        external_id=external_id,
+        sha256=sha256,
+        etag=etag,
+        size=size,
+        last_modified=last_modified,
+        content_type=content_type,
+        metadata=metadata,
+        reason=None if reason is None else Reason.parse(reason),
+        sequencer=sequencer,
+        version=version,
+        published_version=published_version,
+        published_state=published_state,
+        publish_due=publish_due,
+        created_at=created_at,
+        updated_at=updated_at,
     )
 
 
 def image_values(image: ImageRecord) -> dict[str, Any]:
-    """The columns that saving an image writes: all but identity and ``seq``."""
+    """The columns of ``images`` for a record, all but ``seq``."""
     return {
+        "id": image.id,
+        "bucket": image.bucket,
+        "object_key": image.key,
         "external_id": image.external_id,
         "content_sha256": image.sha256,
         "etag": image.etag,
@@ -43,7 +50,8 @@ def image_values(image: ImageRecord) -> dict[str, Any]:
         "last_modified": image.last_modified,
         "content_type": image.content_type,
         "metadata": dict(image.metadata),
-        "reason": image.reason,
+        "reason": None if image.reason is None else str(image.reason),
+        "sequencer": image.sequencer,
         "version": image.version,
         "published_version": image.published_version,
         "published_state": image.published_state,
@@ -53,38 +61,44 @@ def image_values(image: ImageRecord) -> dict[str, Any]:
     }
 
 
-def content_record(row: RowMapping) -> ContentRecord:
-    """A row of ``contents`` as a record."""
+def content_record(row: Iterable[Any]) -> ContentRecord:
+    """A row of ``contents``, all columns, as a record."""
+    (
+        bucket, sha256, vector_id, state, md5, reason, limits, attempts, model, version, dirty_since, resend_due,
+        width, height, kind, nearest, created_at, indexed_at, retired,
+    ) = row  # fmt: skip
     return ContentRecord(
-        bucket=row["bucket"],
-        sha256=row["sha256"],
-        vector_id=row["vector_id"],
-        state=ContentState(row["state"]),
-        md5=row["md5"],
-        reason=row["reason"],
-        limits=row["limits"],
-        attempts=row["attempts"],
-        model=row["model"],
-        version=row["version"],
-        dirty_since=row["dirty_since"],
-        resend_due=row["resend_due"],
-        width=row["width"],
-        height=row["height"],
-        format=row["format"],
-        nearest=tuple(Neighbour(entry["sha256"], entry["score"]) for entry in row["nearest"]),
-        created_at=row["created_at"],
-        indexed_at=row["indexed_at"],
-        retired=tuple(row["retired"] or ()),
+        bucket=bucket,
+        sha256=sha256,
+        vector_id=vector_id,
+        state=ContentState(state),
+        md5=md5,
+        reason=None if reason is None else Reason.parse(reason),
+        limits=limits,
+        attempts=attempts,
+        model=model,
+        version=version,
+        dirty_since=dirty_since,
+        resend_due=resend_due,
+        width=width,
+        height=height,
+        format=kind,
+        nearest=tuple([Neighbour(entry["sha256"], entry["score"]) for entry in nearest]),
+        created_at=created_at,
+        indexed_at=indexed_at,
+        retired=tuple(retired or ()),
     )
 
 
 def content_values(content: ContentRecord) -> dict[str, Any]:
-    """The columns that saving a content writes: all but its identity."""
+    """The columns of ``contents`` for a record."""
     return {
+        "bucket": content.bucket,
+        "sha256": content.sha256,
         "vector_id": content.vector_id,
         "state": str(content.state),
         "md5": content.md5,
-        "reason": content.reason,
+        "reason": None if content.reason is None else str(content.reason),
         "limits": content.limits,
         "attempts": content.attempts,
         "model": content.model,

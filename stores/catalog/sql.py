@@ -1,51 +1,31 @@
-"""The catalog on SQL: MySQL 8 / MariaDB by asyncmy, SQLite by aiosqlite."""
+"""The catalog on SQL: MySQL 8 / MariaDB by asyncmy, SQLite by aiosqlite. The statements are in ``statements``."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime
+from itertools import batched
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Insert,
-    RowMapping,
-    Select,
-    and_,
-    delete,
-    func,
-    insert,
-    literal,
-    or_,
-    select,
-    update,
-)
-from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy import ColumnElement, Executable, Table, and_, delete, func, literal, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from schemas.errors import CatalogOutage
-from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef
+from schemas.records import ContentId, ContentRecord, ImageRecord, ObjectRef
 from schemas.tables import contents, images, progress
-from stores.catalog.engine import outages
+from stores.catalog import statements
+from stores.catalog.engine import AnyRow, fetch, on_living_connection, outages
 from stores.catalog.migrate import current_is_head
-from stores.catalog.ports import Catalog, CatalogTransaction
+from stores.catalog.ports import Catalog, CatalogTransaction, Reference
 from stores.catalog.rows import content_record, content_values, image_record, image_values
 
 CHUNK = 500
-"""Ids per IN list: SQLite and MySQL both take more, but plans stay stable."""
+"""Rows named by one query: SQLite joins no more SELECTs than that."""
 
-
-def insert_ignore(connection: AsyncConnection, table: Any, values: dict[str, Any]) -> Insert:
-    """An INSERT that does nothing where the row is there already; it waits for who is inserting it.
-
-    MySQL's ``ON DUPLICATE KEY UPDATE`` of a key column with itself, unlike INSERT IGNORE, hides no other error.
-    """
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert(table).values(values).on_conflict_do_nothing()
-    column = next(iter(table.primary_key.columns)).name
-    return mysql.insert(table).values(values).on_duplicate_key_update({column: table.c[column]})
+Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
 
 def prefix_filter(prefix: str) -> ColumnElement[bool]:
@@ -61,105 +41,123 @@ class SqlTransaction(CatalogTransaction):
 
     def __init__(self, connection: AsyncConnection) -> None:
         self.connection = connection
+        self._on_sqlite = connection.dialect.name == "sqlite"
 
-    async def rows(self, query: Select[Any]) -> list[RowMapping]:
+    async def rows(self, query: Executable, parameters: Parameters = None) -> Sequence[AnyRow]:
         """The rows of a query within the transaction."""
         with outages():
-            result = await self.connection.execute(query)
-        return list(result.mappings().all())
+            return (await self.connection.execute(query, parameters)).all()
 
-    async def write(self, statement: Any) -> int:
-        """Run a statement within the transaction; the number of rows that it matched."""
+    async def _raw_rows(self, query: str, parameters: tuple[Any, ...]) -> Sequence[AnyRow]:
         with outages():
-            result = await self.connection.execute(statement)
-        return int(result.rowcount)
+            return (await self.connection.exec_driver_sql(query, parameters)).all()
 
-    async def lock_image(self, ref: ObjectRef, now: datetime) -> ImageRecord:
-        query = select(images).where(images.c.id == ref.image_id).with_for_update()
-        rows = await self.rows(query)
-        if not rows:
-            placeholder = ImageRecord(ref.image_id, ref.bucket, ref.key, created_at=now, updated_at=now)
-            values = {"id": ref.image_id, "bucket": ref.bucket, "object_key": ref.key, **image_values(placeholder)}
-            await self.write(_insert_image(self.connection, values))
-            rows = await self.rows(query)
-        return image_record(rows[0])
+    async def write(self, statement: Executable, parameters: Parameters = None) -> None:
+        """Run a statement within the transaction, once for all the parameters if it is an INSERT of VALUES."""
+        with outages():
+            await self.connection.execute(statement, parameters)
 
-    async def lock_images(self, image_ids: Collection[str]) -> list[ImageRecord]:
-        rows = await self.rows(
-            select(images).where(images.c.id.in_(sorted(image_ids))).order_by(images.c.id).with_for_update()
-        )
-        return [image_record(row) for row in rows]
+    async def insert_missing(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows where there are none with the same identity."""
+        await self.write(statements.insert_missing(table, on_sqlite=self._on_sqlite), rows)
 
-    async def save_image(self, image: ImageRecord) -> None:
-        await self.write(update(images).where(images.c.id == image.id).values(image_values(image)))
+    async def save(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Overwrite rows."""
+        await self.write(statements.save(table, on_sqlite=self._on_sqlite), rows)
 
-    async def delete_image(self, image_id: str) -> None:
-        await self.write(delete(images).where(images.c.id == image_id))
+    async def lock_images(
+        self, image_ids: Collection[str], *, create: Collection[ImageRecord] = ()
+    ) -> dict[str, ImageRecord]:
+        if create:
+            await self.insert_missing(images, [image_values(image) for image in _in_order(create)])
+        fresh_ids = {image.id for image in create}
+        ids = sorted({*image_ids, *fresh_ids})
+        rows = await self.rows(statements.LOCK_IMAGES, {"ids": ids}) if ids else ()
+        found = {record.id: record for record in map(image_record, rows)}
+        return _with_all(found, fresh_ids)
 
-    async def lock_content(self, content_id: ContentId) -> ContentRecord | None:
-        rows = await self.rows(select(contents).where(_is(content_id)).with_for_update())
-        return content_record(rows[0]) if rows else None
+    async def save_images(self, images_: Collection[ImageRecord]) -> None:
+        if images_:
+            await self.save(images, [{"seq": image.seq, **image_values(image)} for image in _in_order(images_)])
 
-    async def lock_or_create_content(self, fresh: ContentRecord) -> ContentRecord:
-        found = await self.lock_content(fresh.id)
-        if found is not None:
-            return found
-        values = {"bucket": fresh.bucket, "sha256": fresh.sha256, **content_values(fresh)}
-        await self.write(insert_ignore(self.connection, contents, values))
-        created = await self.lock_content(fresh.id)
-        if created is None:
-            raise CatalogOutage(f"content {fresh.id} vanished between its insert and its lock")
-        return created
+    async def delete_images(self, image_ids: Collection[str]) -> None:
+        if image_ids:
+            await self.write(statements.delete_images(on_sqlite=self._on_sqlite), {"ids": sorted(image_ids)})
 
-    async def save_content(self, content: ContentRecord) -> None:
-        await self.write(update(contents).where(_is(content.id)).values(content_values(content)))
+    async def lock_contents(
+        self, content_ids: Collection[ContentId], *, create: Collection[ContentRecord] = ()
+    ) -> dict[ContentId, ContentRecord]:
+        fresh_ids = {content.id for content in create}
+        found = await self._lock_contents({*content_ids, *fresh_ids})
+        missing = [content for content in _in_order(create) if content.id not in found]
+        if missing:
+            await self.insert_missing(contents, [content_values(content) for content in missing])
+            found |= await self._lock_contents({content.id for content in missing})
+        return _with_all(found, fresh_ids)
 
-    async def delete_content(self, content_id: ContentId) -> None:
-        await self.write(delete(contents).where(_is(content_id)))
-
-    async def content(self, content_id: ContentId) -> ContentRecord | None:
-        rows = await self.rows(select(contents).where(_is(content_id)))
-        return content_record(rows[0]) if rows else None
-
-    async def references(self, content_id: ContentId, *, limit: int) -> list[ImageRecord]:
-        rows = await self.rows(
-            select(images)
-            .where(images.c.bucket == content_id.bucket, images.c.content_sha256 == content_id.sha256)
-            .order_by(images.c.seq)
-            .limit(limit)
-        )
-        return [image_record(row) for row in rows]
-
-    async def oldest_references(self, bucket: str, digests: Collection[str]) -> dict[str, ImageRecord]:
-        if not digests:
+    async def _lock_contents(self, content_ids: Collection[ContentId]) -> dict[ContentId, ContentRecord]:
+        if not content_ids:
             return {}
-        oldest = (
-            select(func.min(images.c.seq))
-            .where(images.c.bucket == bucket, images.c.content_sha256.in_(sorted(digests)))
-            .group_by(images.c.content_sha256)
-        )
-        rows = await self.rows(select(images).where(images.c.seq.in_(oldest)))
-        return {row["content_sha256"]: image_record(row) for row in rows}
+        buckets, parameters = statements.in_buckets(content_ids)
+        rows = await self.rows(statements.lock_contents(buckets), parameters)
+        return {record.id: record for record in map(content_record, rows)}
 
-    async def vector_is_carried(self, vector_id: int) -> bool:
-        rows = await self.rows(
-            select(contents.c.state).where(
-                contents.c.vector_id == vector_id,
-                contents.c.state.in_([str(ContentState.PENDING), str(ContentState.INDEXED)]),
-            )
-        )
-        return bool(rows)
+    async def save_contents(self, contents_: Collection[ContentRecord]) -> None:
+        if contents_:
+            await self.save(contents, [content_values(content) for content in _in_order(contents_)])
+
+    async def delete_contents(self, content_ids: Collection[ContentId]) -> None:
+        if content_ids:
+            buckets, parameters = statements.in_buckets(content_ids)
+            await self.write(statements.delete_contents(buckets, on_sqlite=self._on_sqlite), parameters)
+
+    async def contents(self, content_ids: Collection[ContentId]) -> dict[ContentId, ContentRecord]:
+        found: dict[ContentId, ContentRecord] = {}
+        for some in batched(content_ids, CHUNK):
+            buckets, parameters = statements.in_buckets(some)
+            rows = await self.rows(statements.select_contents(buckets), parameters)
+            found |= {record.id: record for record in map(content_record, rows)}
+        return found
+
+    async def oldest_references(
+        self, content_ids: Collection[ContentId], *, limit: int = 1
+    ) -> dict[ContentId, list[Reference]]:
+        oldest: dict[ContentId, list[Reference]] = {}
+        for some in batched(content_ids, CHUNK):
+            query, parameters = statements.oldest_references(some, limit, on_sqlite=self._on_sqlite)
+            for bucket, sha256, _, image_id, key in sorted(await self._raw_rows(query, parameters), key=_seq):
+                reference = Reference(image_id, bucket, bytes(key).decode())
+                oldest.setdefault(ContentId(bucket, sha256), []).append(reference)
+        return oldest
+
+    async def unpublished_references(
+        self, published_states: Mapping[ContentId, str], *, after: str = "", limit: int
+    ) -> list[str]:
+        if not published_states:
+            return []
+        query, parameters = statements.unpublished_references(published_states, after, limit, on_sqlite=self._on_sqlite)
+        return [image_id for (image_id,) in await self._raw_rows(query, parameters)]
+
+    async def carried_vectors(self, vector_ids: Collection[int]) -> set[int]:
+        rows = await self.rows(statements.CARRIED_VECTORS, {"ids": sorted(vector_ids)}) if vector_ids else ()
+        return {vector_id for (vector_id,) in rows}
 
 
-def _insert_image(connection: AsyncConnection, values: dict[str, Any]) -> Insert:
-    """``seq`` is the primary key, so a row that is there already is recognised by its unique id."""
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert(images).values(values).on_conflict_do_nothing()
-    return mysql.insert(images).values(values).on_duplicate_key_update(id=images.c.id)
+def _in_order[R: (ImageRecord, ContentRecord)](records: Iterable[R]) -> list[R]:
+    return sorted(records, key=lambda record: record.id)
 
 
-def _is(content_id: ContentId) -> ColumnElement[bool]:
-    return and_(contents.c.bucket == content_id.bucket, contents.c.sha256 == content_id.sha256)
+def _with_all[K, R](found: dict[K, R], fresh_ids: Collection[K]) -> dict[K, R]:
+    """What was locked, after an insert of those that were missing."""
+    if absent := [fresh_id for fresh_id in fresh_ids if fresh_id not in found]:
+        # Its vector id, say, is that of another content: the next attempt draws a new one.
+        raise CatalogOutage(f"{absent[0]} could not be inserted: another row is in its way")
+    return found
+
+
+def _seq(row: AnyRow) -> int:
+    number: int = row[2]
+    return number
 
 
 class SqlCatalog(Catalog):
@@ -167,99 +165,59 @@ class SqlCatalog(Catalog):
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._is_sqlite = engine.dialect.name == "sqlite"
+        self._on_sqlite = engine.dialect.name == "sqlite"
         # SQLite has one writer; waiting here in order beats sleeping in its busy handler at random.
         self._sqlite_writer = asyncio.Lock()
         self._schema_is_current = False
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqlTransaction]:
-        if self._is_sqlite:
-            async with self._sqlite_writer, self._begun("BEGIN IMMEDIATE") as connection:
+        async with self._sqlite_writer if self._on_sqlite else nullcontext():
+            connection = await on_living_connection(self._begin)
+            try:
                 yield SqlTransaction(connection)
-        else:
-            async with self._begun(None) as connection:
-                yield SqlTransaction(connection)
-
-    @asynccontextmanager
-    async def _begun(self, begin: str | None) -> AsyncIterator[AsyncConnection]:
-        with outages():
-            connection = await self._engine.connect()
-        try:
-            with outages():
-                if begin:
-                    await connection.exec_driver_sql(begin)
-            yield connection
-            with outages():
-                await connection.commit()
-        finally:
-            # Closing rolls back what was not committed, also when the task was cancelled.
+                with outages():
+                    await connection.exec_driver_sql("COMMIT")
+            except BaseException:
+                await asyncio.shield(_roll_back(connection))
+                raise
             await asyncio.shield(connection.close())
 
-    async def rows(self, query: Select[Any]) -> list[RowMapping]:
+    async def _begin(self) -> AsyncConnection:
+        connection = await self._engine.connect()
+        try:
+            # FOR UPDATE compiles to nothing on SQLite, so a transaction takes the one lock that there is.
+            await connection.exec_driver_sql("BEGIN IMMEDIATE" if self._on_sqlite else "BEGIN")
+        except BaseException:
+            await asyncio.shield(connection.close())
+            raise
+        return connection
+
+    async def rows(self, query: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[AnyRow]:
         """The rows of a query, as last committed."""
-        with outages():
-            async with self._engine.connect() as connection:
-                result = await connection.execute(query)
-                return list(result.mappings().all())
+        return await fetch(self._engine, query, parameters)
 
-    async def write(self, *statements: Any) -> int:
-        async with self.transaction() as tx:
-            return sum([await tx.write(statement) for statement in statements])
-
-    async def image(self, ref: ObjectRef) -> ImageRecord | None:
-        return (await self.images([ref])).get(ref)
-
-    async def images(self, refs: Sequence[ObjectRef]) -> dict[ObjectRef, ImageRecord]:
+    async def images(self, refs: Collection[ObjectRef]) -> dict[ObjectRef, ImageRecord]:
         found: dict[ObjectRef, ImageRecord] = {}
-        ids = [ref.image_id for ref in refs]
-        for start in range(0, len(ids), CHUNK):
-            for row in await self.rows(select(images).where(images.c.id.in_(ids[start : start + CHUNK]))):
-                record = image_record(row)
-                found[record.ref] = record
+        for ids in batched([ref.image_id for ref in refs], CHUNK):
+            rows = await self.rows(statements.SELECT_IMAGES, {"ids": ids})
+            found |= {record.ref: record for record in map(image_record, rows)}
         return found
 
-    async def contents(self, content_ids: Sequence[ContentId]) -> dict[ContentId, ContentRecord]:
+    async def contents(self, content_ids: Collection[ContentId]) -> dict[ContentId, ContentRecord]:
         found: dict[ContentId, ContentRecord] = {}
-        for start in range(0, len(content_ids), CHUNK):
-            clause = or_(*[_is(content_id) for content_id in content_ids[start : start + CHUNK]])
-            for row in await self.rows(select(contents).where(clause)):
-                record = content_record(row)
-                found[record.id] = record
+        for some in batched(content_ids, CHUNK):
+            buckets, parameters = statements.in_buckets(some)
+            rows = await self.rows(statements.select_contents(buckets), parameters)
+            found |= {record.id: record for record in map(content_record, rows)}
         return found
 
     async def contents_by_vector(self, vector_ids: Collection[int]) -> dict[int, ContentRecord]:
-        if not vector_ids:
-            return {}
-        rows = await self.rows(select(contents).where(contents.c.vector_id.in_(sorted(vector_ids))))
-        return {row["vector_id"]: content_record(row) for row in rows}
-
-    async def clear_dirty(self, content_id: ContentId, *, version: int, vector_id: int) -> bool:
-        cleaned = update(contents).where(
-            _is(content_id), contents.c.version == version, contents.c.vector_id == vector_id
-        )
-        return await self.write(cleaned.values(dirty_since=None, resend_due=None)) > 0
-
-    async def unpublished_ids(
-        self, content_id: ContentId, *, published_state: str, after: str, limit: int
-    ) -> list[str]:
-        rows = await self.rows(
-            select(images.c.id)
-            .where(
-                images.c.bucket == content_id.bucket,
-                images.c.content_sha256 == content_id.sha256,
-                images.c.id > after,
-                or_(
-                    images.c.version != images.c.published_version,
-                    images.c.published_state.is_(None),
-                    images.c.published_state != published_state,
-                    images.c.publish_due.is_not(None),
-                ),
-            )
-            .order_by(images.c.id)
-            .limit(limit)
-        )
-        return [row["id"] for row in rows]
+        found: dict[int, ContentRecord] = {}
+        for ids in batched(vector_ids, CHUNK):
+            rows = await self.rows(statements.CONTENTS_BY_VECTOR, {"ids": ids})
+            found |= {record.vector_id: record for record in map(content_record, rows)}
+        return found
 
     async def due_contents(self, now: datetime, *, limit: int) -> list[ContentRecord]:
         rows = await self.rows(
@@ -267,22 +225,16 @@ class SqlCatalog(Catalog):
         )
         return [content_record(row) for row in rows]
 
-    async def postpone_contents(self, postponed: Sequence[tuple[ContentId, datetime]]) -> None:
-        still_dirty = contents.c.dirty_since.is_not(None)
-        await self.write(
-            *[update(contents).where(_is(cid), still_dirty).values(resend_due=due) for cid, due in postponed]
-        )
-
     async def due_images(self, now: datetime, *, limit: int) -> list[str]:
         rows = await self.rows(
             select(images.c.id).where(images.c.publish_due <= now).order_by(images.c.publish_due).limit(limit)
         )
-        return [row["id"] for row in rows]
+        return [image_id for (image_id,) in rows]
 
     async def oldest_dirty(self) -> datetime | None:
-        rows = await self.rows(select(func.min(contents.c.dirty_since).label("since")))
-        since: datetime | None = rows[0]["since"]
-        return since
+        [(since,)] = await self.rows(select(func.min(contents.c.dirty_since)))
+        oldest: datetime | None = since
+        return oldest
 
     async def page_of_images(self, bucket: str, *, prefix: str, after: str, limit: int) -> list[ImageRecord]:
         rows = await self.rows(
@@ -314,22 +266,22 @@ class SqlCatalog(Catalog):
 
     async def count_images(self, bucket: str, *, prefix: str = "") -> int:
         rows = await self.rows(
-            select(func.count().label("n"))
+            select(func.count())
             .select_from(images)
             .where(images.c.bucket == bucket, prefix_filter(prefix), images.c.etag.is_not(None))
         )
-        return int(rows[0]["n"])
+        return int(rows[0][0])
 
     async def progress(self, name: str) -> Any:
         rows = await self.rows(select(progress.c.position).where(progress.c.name == name))
-        return rows[0]["position"] if rows else None
+        return rows[0][0] if rows else None
 
     async def save_progress(self, name: str, position: Any, now: datetime) -> None:
-        forget = delete(progress).where(progress.c.name == name)
-        if position is None:
-            await self.write(forget)
-        else:
-            await self.write(forget, insert(progress).values(name=name, position=position, updated_at=now))
+        async with self.transaction() as tx:
+            if position is None:
+                await tx.write(delete(progress).where(progress.c.name == name))
+            else:
+                await tx.save(progress, [{"name": name, "position": position, "updated_at": now}])
 
     async def check(self) -> None:
         if self._schema_is_current:
@@ -342,3 +294,17 @@ class SqlCatalog(Catalog):
     async def close(self) -> None:
         """Close all connections."""
         await self._engine.dispose()
+
+
+async def _roll_back(connection: AsyncConnection) -> None:
+    """No lock may stay: a connection that can't be rolled back is closed, which makes the server do it.
+
+    One that was cancelled in the middle of a statement was closed by SQLAlchemy.
+    """
+    try:
+        if not connection.invalidated:
+            await connection.exec_driver_sql("ROLLBACK")
+    except SQLAlchemyError:
+        await connection.invalidate()
+    finally:
+        await connection.close()

@@ -7,11 +7,6 @@ from typing import Protocol
 
 from schemas.records import ObjectRef, ObjectState
 
-REQUEST_ID = "request-id"
-"""User metadata: the id of the request that stored the object."""
-EXTERNAL_ID = "external-id"
-"""User metadata: the producer's own id, percent-encoded."""
-
 Sink = Callable[[bytes], object]
 
 

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from schemas.records import ContentRecord, ContentState, ImageRecord, ObjectRef, ObjectState
-from streams.converge_object import object_rejection
+from schemas.lifecycle import GAVE_UP
+from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef, ObjectState
+from streams.converge_objects import object_rejection
 from streams.patience import Patience
 from streams.ports import Ports
 from streams.reconcile.drift import Compared, Drift, DriftKind, VectorRef
@@ -15,7 +16,6 @@ from streams.reconcile.joining import Joined, Reopened, join
 
 PAGE = 1000
 """Objects, rows or ids held at a time."""
-GAVE_UP = "gave_up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def _is_stale(image: ImageRecord, state: ObjectState, ports: Ports) -> bool:
     if image.fingerprint != state.fingerprint:
         return True
     # What was given up for a bug is looked at again when an operator asks: it would only fail again, every time.
-    given_up = (image.reason or "").startswith(GAVE_UP)
+    given_up = image.reason is not None and image.reason.slug == GAVE_UP
     return not given_up and image.reason != object_rejection(state, ports)
 
 
@@ -96,7 +96,7 @@ async def _compared_vectors(
     part: Joined[int, int, ContentRecord], bucket: str, ports: Ports, patience: Patience, judge: _ContentJudge
 ) -> Page[int]:
     contents = [content for _, content in part.pairs] + part.right_only
-    referred = await patience.run(lambda: _referred(bucket, contents, ports))
+    referred = await patience.run(lambda: _referred(contents, ports))
     suspects = [content.vector_id for content in part.right_only if content.state is ContentState.INDEXED]
     # The ids were read a moment before the rows: what has been indexed in between is there by now.
     there = {content.vector_id for _, content in part.pairs}
@@ -104,7 +104,7 @@ async def _compared_vectors(
     unknown = await uncarried(part.left_only, ports, patience)
     drifts = [Drift(DriftKind.ORPHAN_VECTOR, VectorRef(bucket, number)) for number in unknown]
     for content in contents:
-        kind = judge.drift(content, has_vector=content.vector_id in there, is_referred=content.sha256 in referred)
+        kind = judge.drift(content, has_vector=content.vector_id in there, is_referred=content.id in referred)
         if kind is not None:
             drifts.append(Drift(kind, content.id))
     compared = Compared(contents=len(contents), vectors=len(part.pairs) + len(part.left_only))
@@ -124,12 +124,12 @@ async def uncarried(vector_ids: Sequence[int], ports: Ports, patience: Patience)
     return [number for number in vector_ids if number in there and number not in carried]
 
 
-async def _referred(bucket: str, contents: Sequence[ContentRecord], ports: Ports) -> set[str]:
-    """The SHA-256 of those contents that an image refers to."""
+async def _referred(contents: Sequence[ContentRecord], ports: Ports) -> set[ContentId]:
+    """Those contents that an image refers to."""
     if not contents:
         return set()
     async with ports.catalog.transaction() as tx:
-        return set(await tx.oldest_references(bucket, [content.sha256 for content in contents]))
+        return set(await tx.oldest_references([content.id for content in contents]))
 
 
 @dataclass(frozen=True, slots=True)

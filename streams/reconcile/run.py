@@ -12,17 +12,16 @@ from typing import Final
 
 import structlog
 
-from schemas.messages import ContentChanged, bucket_event, encode_key
 from schemas.records import ContentId, ObjectRef
 from schemas.settings import ReconcileSettings
 from stores.broker.ports import OutgoingMessage
 from streams import metrics
+from streams.hints import content_hint, object_hint
 from streams.patience import Patience
 from streams.ports import Ports
 from streams.reconcile.comparing import PAGE, Page, compare_objects, compare_vectors, uncarried
 from streams.reconcile.drift import Drift, DriftKind, Phase, Report, VectorRef
 
-EVENT_NAME: Final = "twinlens:Reconcile"
 ALWAYS_ALLOWED: Final = 10
 """So few removals are never refused: a share says nothing about a small catalog."""
 CANDIDATES_KEPT: Final = 100_000
@@ -215,13 +214,11 @@ class Reconciliation:
             report.hints += len(messages)
 
     def _message(self, drift: Drift) -> OutgoingMessage | None:
-        topics, subject = self._ports.topics, drift.subject
+        subject = drift.subject
         if isinstance(subject, ObjectRef):
-            event = bucket_event(subject, event_name=EVENT_NAME, event_time=self._ports.clock.now())
-            return OutgoingMessage(topics.bucket_events, encode_key(subject), event)
+            return object_hint(subject, "Reconcile", self._ports)
         if isinstance(subject, ContentId):
-            change = ContentChanged(bucket=subject.bucket, sha256=subject.sha256, verify=True)
-            return OutgoingMessage(topics.contents, encode_key(subject), change.encode())
+            return content_hint(subject, self._ports, verify=True)
         return None
 
     async def _pace(self, count: int) -> None:

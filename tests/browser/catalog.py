@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from mimetypes import guess_type
@@ -16,7 +16,7 @@ from imaging.decoding import decode
 from imaging.digest import Digest, digest_of
 from imaging.embedding import Embedder
 from imaging.limits import DecodeLimits
-from schemas.records import ContentRecord, ContentState, ImageRecord, ObjectRef
+from schemas.records import ContentRecord, ContentState, ImageRecord, ObjectRef, Reason
 from schemas.tables import contents, images
 from stores.catalog.rows import content_values, image_values
 from stores.objects.memory import MemoryObjects
@@ -92,18 +92,19 @@ async def _content(
         vector_id,
         picture.state,
         md5=digest.md5,
-        reason=picture.reason,
+        reason=Reason.parse(picture.reason) if picture.reason else None,
         version=1,
         created_at=created,
     )
     if picture.state is ContentState.PENDING:
-        return row.but(dirty_since=created)
+        return replace(row, dirty_since=created)
     if picture.state is ContentState.REJECTED:
         return row
     decoded = decode(picture.data, DecodeLimits(), embedder.pixel_spec)
     [vector] = embedder.embed([decoded.pixels])
     await stores.vectors.upsert([VectorEntry(vector_id, BUCKET, vector)])
-    return row.but(
+    return replace(
+        row,
         model=embedder.model_id,
         width=decoded.width,
         height=decoded.height,

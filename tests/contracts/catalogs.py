@@ -6,6 +6,7 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from schemas.tables import metadata
 from stores.catalog.engine import create_engine
 from stores.catalog.memory import MemoryCatalog
 from stores.catalog.migrate import upgrade
-from stores.catalog.ports import Catalog
+from stores.catalog.ports import Catalog, CatalogTransaction
 from stores.catalog.sql import SqlCatalog
 from tests.stack.cleanup import in_own_loop, run_sql
 from tests.stack.fixtures import Servers
@@ -100,27 +101,48 @@ def content_id(letter: str) -> ContentId:
 
 def content(letter: str, **changes: Any) -> ContentRecord:
     """A pending content; its vector id follows from the letter."""
-    return ContentRecord(*content_id(letter), vector_id=ord(letter), created_at=NOW).but(**changes)
+    return replace(ContentRecord(*content_id(letter), vector_id=ord(letter), created_at=NOW), **changes)
+
+
+def placeholder(key: str) -> ImageRecord:
+    """An image of which nothing was recorded yet."""
+    return ImageRecord(ref(key).image_id, *ref(key), created_at=NOW, updated_at=NOW)
+
+
+async def lock_image(tx: CatalogTransaction, key: str) -> ImageRecord:
+    """Lock an image, after inserting a placeholder if there is none."""
+    [image] = (await tx.lock_images([], create=[placeholder(key)])).values()
+    return image
+
+
+async def lock_content(tx: CatalogTransaction, letter: str, **changes: Any) -> ContentRecord:
+    """Lock a content, after inserting it (with these changes) if there is none."""
+    [row] = (await tx.lock_contents([], create=[content(letter, **changes)])).values()
+    return row
+
+
+async def image_of(catalog: Catalog, key: str) -> ImageRecord | None:
+    """The image as last committed."""
+    return (await catalog.images([ref(key)])).get(ref(key))
 
 
 async def add_content(catalog: Catalog, letter: str, **changes: Any) -> ContentRecord:
     """Store a content."""
     async with catalog.transaction() as tx:
-        stored = await tx.lock_or_create_content(content(letter))
-        stored = stored.but(**changes)
-        await tx.save_content(stored)
+        stored = replace(await lock_content(tx, letter), **changes)
+        await tx.save_contents([stored])
     return stored
 
 
 async def add_image(catalog: Catalog, key: str, letter: str | None = None, **changes: Any) -> ImageRecord:
     """Store an image of an object that is there, and the content that it refers to."""
     async with catalog.transaction() as tx:
-        placeholder = await tx.lock_image(ref(key), NOW)
+        locked = await lock_image(tx, key)
         if letter is not None:
-            await tx.lock_or_create_content(content(letter))
+            await lock_content(tx, letter)
         fields: dict[str, Any] = {"sha256": letter and letter * 64, "etag": "e", "last_modified": NOW, **changes}
-        image = ImageRecord(placeholder.id, BUCKET, key, placeholder.seq, created_at=NOW, updated_at=NOW, **fields)
-        await tx.save_image(image)
+        image = replace(placeholder(key), seq=locked.seq, **fields)
+        await tx.save_images([image])
     return image
 
 

@@ -11,19 +11,20 @@ import pytest_asyncio
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from schemas.errors import CatalogOutage
+from schemas.errors import CatalogContention, CatalogOutage
 from schemas.settings import DatabaseSettings
 from stores.catalog.engine import create_engine
 from stores.catalog.migrate import upgrade
 from stores.catalog.sql import SqlCatalog
 from tests.contracts.catalogs import (
     INDEXED,
-    NOW,
+    PENDING,
     add_content,
     add_image,
     content_id,
     database_url,
-    ref,
+    image_of,
+    lock_image,
     sql_catalog,
 )
 from tests.contracts.waiting import until
@@ -49,38 +50,6 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack.stop()
 
 
-async def test_a_deadlock_is_an_outage_for_one_of_the_two(mariadb: SqlCatalog) -> None:
-    """Error 1213 asks one of the two to run again, and the other one goes through."""
-    await add_image(mariadb, "k", "a")
-    both = asyncio.Barrier(2)
-    outcomes: list[str] = []
-
-    async def first_image_then_content() -> None:
-        async with mariadb.transaction() as tx:
-            await tx.lock_image(ref("k"), NOW)
-            await both.wait()
-            await tx.lock_content(content_id("a"))
-
-    async def first_content_then_image() -> None:
-        async with mariadb.transaction() as tx:
-            await tx.lock_content(content_id("a"))
-            await both.wait()
-            await tx.lock_image(ref("k"), NOW)
-
-    async def outcome_of(step: object) -> None:
-        assert callable(step)
-        try:
-            await step()
-        except CatalogOutage as error:
-            outcomes.append(str(error))
-        else:
-            outcomes.append("committed")
-
-    await asyncio.gather(outcome_of(first_image_then_content), outcome_of(first_content_then_image))
-    [victim] = [outcome for outcome in outcomes if outcome != "committed"]
-    assert "1213" in victim
-
-
 async def test_waiting_too_long_for_a_lock_is_an_outage(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Error 1205 asks to run the transaction again."""
     url = database_url("mariadb", request, tmp_path)
@@ -90,8 +59,8 @@ async def test_waiting_too_long_for_a_lock_is_an_outage(request: pytest.FixtureR
             create_engine(DatabaseSettings(url=SecretStr(f"{url}&init_command=SET innodb_lock_wait_timeout=1")))
         )
         async with catalog.transaction() as tx:
-            await tx.lock_image(ref("k"), NOW)
-            with pytest.raises(CatalogOutage, match="1205"):
+            await lock_image(tx, "k")
+            with pytest.raises(CatalogContention, match="1205"):
                 await add_image(impatient, "k")
         await impatient.close()
 
@@ -100,12 +69,10 @@ async def test_mysql_reads_what_was_committed_meanwhile(mariadb: SqlCatalog) -> 
     """READ COMMITTED: who waited for a lock sees what the one before it committed, in plain reads too."""
     await add_content(mariadb, "a")
     async with mariadb.transaction() as tx:
-        before = await tx.content(content_id("a"))
+        before = await tx.contents([content_id("a")])
         await add_content(mariadb, "a", state=INDEXED)
-        after = await tx.content(content_id("a"))
-    assert before is not None
-    assert after is not None
-    assert (str(before.state), str(after.state)) == ("pending", "indexed")
+        after = await tx.contents([content_id("a")])
+    assert [row.state for row in (*before.values(), *after.values())] == [PENDING, INDEXED]
 
 
 async def test_a_killed_connection_is_an_outage_and_the_next_one_works(mariadb: SqlCatalog) -> None:
@@ -113,18 +80,42 @@ async def test_a_killed_connection_is_an_outage_and_the_next_one_works(mariadb: 
     with pytest.raises(CatalogOutage):
         await _insert_on_a_killed_connection(mariadb)
     await add_image(mariadb, "k", size=2)
-    image = await mariadb.image(ref("k"))
+    image = await image_of(mariadb, "k")
     assert image is not None
     assert image.size == 2
 
 
 async def _insert_on_a_killed_connection(catalog: SqlCatalog) -> None:
     async with catalog.transaction() as tx:
-        await tx.lock_image(ref("k"), NOW)
+        await lock_image(tx, "k")
         number = (await tx.connection.execute(text("SELECT CONNECTION_ID()"))).scalar_one()
         async with catalog._engine.connect() as other:
             await other.execute(text(f"KILL {number}"))
-        await tx.lock_image(ref("k2"), NOW)
+        await lock_image(tx, "k2")
+
+
+async def test_connections_that_were_closed_while_idle_are_replaced(mariadb: SqlCatalog) -> None:
+    """Neither a read nor a transaction notices that the server has closed every connection of the pool meanwhile."""
+    await asyncio.gather(*[add_image(mariadb, f"k{number}", size=number) for number in range(3)])
+    await _kill_idle_connections(mariadb)
+    image = await image_of(mariadb, "k1")
+    assert image is not None
+    assert image.size == 1
+    await asyncio.gather(*[image_of(mariadb, "k1") for _ in range(3)])
+    await _kill_idle_connections(mariadb)
+    await add_image(mariadb, "k1", size=9)
+    await mariadb.check()
+
+
+async def _kill_idle_connections(catalog: SqlCatalog) -> None:
+    """By one of its connections, which it gives up then."""
+    others = text("SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()")
+    async with catalog._engine.connect() as connection:
+        numbers = (await connection.execute(others)).scalars().all()
+        assert numbers
+        for number in numbers:
+            await connection.execute(text(f"KILL {number}"))
+        await connection.invalidate()
 
 
 async def test_a_server_killed_within_a_transaction_is_an_outage_and_recovers(own_server: Stack) -> None:
@@ -136,23 +127,23 @@ async def test_a_server_killed_within_a_transaction_is_an_outage_and_recovers(ow
         with pytest.raises(CatalogOutage):
             await _kill_within(catalog, own_server)
         with pytest.raises(CatalogOutage):
-            await catalog.image(ref("before"))
+            await image_of(catalog, "before")
         with pytest.raises(CatalogOutage):
             await catalog.check()
         await asyncio.to_thread(own_server.start, "mariadb")
         await until(catalog.check, seconds=30, through_outages=True)
-        before = await catalog.image(ref("before"))
+        before = await image_of(catalog, "before")
         assert before is not None
         assert before.size == 1
-        assert await catalog.image(ref("during")) is None
+        assert await image_of(catalog, "during") is None
 
 
 async def _kill_within(catalog: SqlCatalog, server: Stack) -> None:
     async with catalog.transaction() as tx:
-        await tx.lock_image(ref("during"), NOW)
+        await lock_image(tx, "during")
         await asyncio.to_thread(server.kill, "mariadb")
         # The first call may find the connection closed, the last one certainly does.
-        await tx.lock_image(ref("during"), NOW)
+        await lock_image(tx, "during")
 
 
 async def test_a_server_that_is_not_there_is_an_outage() -> None:
@@ -160,7 +151,7 @@ async def test_a_server_that_is_not_there_is_an_outage() -> None:
     catalog = SqlCatalog(
         create_engine(DatabaseSettings(url=SecretStr(f"mysql+asyncmy://u:p@127.0.0.1:{free_port()}/twinlens")))
     )
-    for call in (catalog.check(), catalog.image(ref("k")), add_image(catalog, "k")):
+    for call in (catalog.check(), image_of(catalog, "k"), add_image(catalog, "k")):
         with pytest.raises(CatalogOutage):
             await call
     await catalog.close()
@@ -182,7 +173,7 @@ async def test_a_locked_sqlite_file_is_an_outage(request: pytest.FixtureRequest,
         async with catalog._engine.connect() as connection:
             await connection.exec_driver_sql("PRAGMA busy_timeout = 100")
         async with other.transaction() as tx:
-            await tx.lock_image(ref("k"), NOW)
+            await lock_image(tx, "k")
             with pytest.raises(CatalogOutage, match="locked"):
                 await add_image(catalog, "k")
         await add_image(catalog, "k")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 from pydantic import SecretStr
@@ -19,10 +22,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.types import JSON
 
 from schemas.errors import CatalogOutage, ConfigurationError
+from schemas.records import ObjectRef, Reason
 from schemas.settings import DatabaseSettings
 from schemas.tables import metadata
 from stores.catalog.engine import create_engine
-from stores.catalog.migrate import current_is_head, head, upgrade
+from stores.catalog.migrate import alembic_config, current_is_head, head, upgrade
 from stores.catalog.sql import SqlCatalog
 from tests.contracts.catalogs import SQL_BACKENDS, empty_database
 
@@ -111,20 +115,43 @@ async def test_a_database_of_a_newer_version_is_left_alone(url: str, engine: Asy
     assert isinstance(refused.value.__cause__, CommandError)
 
 
+async def _run(engine: AsyncEngine, step: Callable[[Config, str], None], revision: str) -> None:
+    """Run Alembic's upgrade or downgrade to a revision."""
+    async with engine.begin() as connection:
+        await connection.run_sync(lambda sync: step(alembic_config(sync), revision))
+
+
+async def test_rows_of_the_first_release_are_kept(url: str, engine: AsyncEngine) -> None:
+    """An upgrade leaves the rows as they are, with nothing in the new columns; so does the way back."""
+    await _run(engine, command.upgrade, "0001")
+    async with engine.begin() as connection:
+        await connection.execute(
+            text(
+                "INSERT INTO images (id, bucket, object_key, size, content_type, metadata, reason, version,"
+                " published_version, created_at, updated_at) VALUES (:id, 'pictures', :key, 7, 'image/png', '{}',"
+                " 'too_many_bytes: 9', 3, 2, '2026-01-01 00:00:00.000001', '2026-01-01 00:00:00.000002')"
+            ),
+            {"id": ObjectRef("pictures", "ü").image_id, "key": "ü".encode()},
+        )
+    await upgrade(url)
+    assert await current_is_head(engine)
+    catalog = SqlCatalog(engine)
+    image = (await catalog.images([ObjectRef("pictures", "ü")]))[ObjectRef("pictures", "ü")]
+    assert (image.size, image.reason, image.version, image.sequencer) == (7, Reason("too_many_bytes", "9"), 3, None)
+    async with catalog.transaction() as tx:
+        await tx.save_images([replace(image, sequencer="1856FB8E5A1B2C3D", version=4)])
+    await _run(engine, command.downgrade, "0001")
+    async with engine.connect() as connection:
+        rows = (await connection.execute(text("SELECT * FROM images"))).mappings().all()
+    assert [(row["size"], row["version"], "sequencer" in row) for row in rows] == [(7, 4, False)]
+
+
 async def test_the_migrations_can_be_taken_back(url: str, engine: AsyncEngine) -> None:
     """The downgrade of the first migration leaves nothing but Alembic's own table."""
-    from alembic import command
-
-    from stores.catalog.migrate import alembic_config
-
     await upgrade(url)
-
-    def downgrade(connection: Connection) -> list[str]:
-        command.downgrade(alembic_config(connection), "base")
-        return inspect(connection).get_table_names()
-
-    async with engine.begin() as connection:
-        assert await connection.run_sync(downgrade) == ["alembic_version"]
+    await _run(engine, command.downgrade, "base")
+    async with engine.connect() as connection:
+        assert await connection.run_sync(lambda sync: inspect(sync).get_table_names()) == ["alembic_version"]
 
 
 def test_there_is_one_newest_revision() -> None:

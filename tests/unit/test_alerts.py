@@ -15,8 +15,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from query_api.metrics import Metrics
 from streams import metrics as worker_metrics
-from streams.converge_content import ContentOutcome
-from streams.converge_object import ObjectOutcome
+from streams.converge_contents import ContentOutcome
+from streams.converge_objects import ObjectOutcome
 from streams.reconcile.drift import DriftKind
 
 REPOSITORY = Path(__file__).parents[2]

@@ -12,7 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from schemas.records import ContentId, ContentRecord, ImageRecord, ImageState, image_state
+from schemas.lifecycle import image_state
+from schemas.records import ContentId, ContentRecord, ImageRecord, ImageState
 
 KEYS_PER_CONTENT = 100
 """At most so many keys are named for one content; how many there are is counted."""
@@ -54,7 +55,8 @@ class CatalogImage:
     @property
     def state(self) -> tuple[ImageState, str | None]:
         """State and reason, as a person is told."""
-        return image_state(self.image, self.content)
+        state, reason = image_state(self.image, self.content)
+        return state, None if reason is None else str(reason)
 
     @property
     def decided_at(self) -> datetime | None:

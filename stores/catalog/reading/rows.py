@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping
+from sqlalchemy import ColumnElement
 
 from schemas.records import ContentRecord
 from schemas.tables import contents, images
@@ -22,12 +22,11 @@ def joined_columns() -> list[ColumnElement[Any]]:
 
 def joined_record(row: Mapping[str, Any]) -> CatalogImage:
     """Image and content of a joined row."""
-    return CatalogImage(image_record(cast("RowMapping", row)), joined_content(row))
+    return CatalogImage(image_record(row[column.name] for column in images.c), joined_content(row))
 
 
 def joined_content(row: Mapping[str, Any]) -> ContentRecord | None:
     """The content of a joined row, if the image has one."""
     if row[_CONTENT + "sha256"] is None:
         return None
-    plain = {column.name: row[_CONTENT + column.name] for column in contents.c}
-    return content_record(cast("RowMapping", plain))
+    return content_record(row[_CONTENT + column.name] for column in contents.c)

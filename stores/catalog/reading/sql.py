@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from schemas.records import ContentId, ContentRecord, ContentState
 from schemas.tables import contents, images
-from stores.catalog.engine import outages
+from stores.catalog.engine import fetch
 from stores.catalog.reading.conditions import (
     EXISTS,
     IS_INDEXED,
@@ -60,10 +60,7 @@ class SqlCatalogReader(CatalogReader):
     async def _rows(
         self, query: Select[Any], parameters: Mapping[str, Any] | None = None
     ) -> Sequence[Mapping[str, Any]]:
-        with outages():
-            async with self._engine.connect() as connection:
-                rows: Sequence[Mapping[str, Any]] = (await connection.execute(query, parameters)).mappings().all()
-                return rows
+        return [row._asdict() for row in await fetch(self._engine, query, parameters)]
 
     async def image(self, image_id: str) -> CatalogImage | None:
         return (await self.images([image_id])).get(image_id)
@@ -187,7 +184,7 @@ class SqlCatalogReader(CatalogReader):
             .order_by(contents.c.vector_id)
             .limit(limit)
         )
-        return [content_record(row) for row in await self._rows(query)]  # type: ignore[arg-type]
+        return [content_record(row.values()) for row in await self._rows(query)]
 
     async def check(self) -> None:
         await self._rows(select(images.c.id).limit(1))

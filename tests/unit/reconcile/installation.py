@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -19,6 +20,7 @@ from stores.vectors.memory import MemoryVectors
 from stores.vectors.ports import VectorEntry
 from streams.deliveries import DeadLetters, Delivery
 from streams.index import Index
+from streams.inference import InferenceThreads
 from streams.ingest import Ingest
 from streams.patience import Outages, Patience
 from streams.ports import Ports
@@ -88,16 +90,17 @@ class Installation:
     async def work(self) -> None:
         """Let the workers handle everything that was sent, until nothing is left."""
         aside = DeadLetters(self.ports, self.patience, "ingest", self.settings.kafka.max_message_bytes)
-        ingest = Ingest(self.ports, aside, self.settings)
-        index = Index(self.ports, self.patience, self.settings, HistogramEmbedder())
+        ingest = Ingest(self.ports, self.patience, aside, self.settings)
+        inference = InferenceThreads(HistogramEmbedder(), self.settings.limits, decode_threads=1)
+        index = Index(self.ports, self.patience, replace(aside, stage="index"), self.settings.index, inference)
         try:
             while self._handled < len(self.outbox.sent):
                 fresh = self.outbox.sent[self._handled :]
                 self._handled = len(self.outbox.sent)
                 await ingest.handle(_deliveries(fresh, self.ports.topics.bucket_events))
-                await index.finish(await index.look_ahead(_deliveries(fresh, self.ports.topics.contents)))
+                await index.handle(_deliveries(fresh, self.ports.topics.contents))
         finally:
-            index.close()
+            inference.close()
 
     async def reconcile(
         self, *, prefix: str = "", dry_run: bool = False, force: bool = False, page: int = 3, rate: int = 1_000_000

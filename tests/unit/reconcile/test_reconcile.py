@@ -9,10 +9,10 @@ from datetime import timedelta
 
 import pytest
 
-from schemas.records import ContentState, ObjectRef
+from schemas.records import ContentState, ObjectRef, Reason
 from schemas.settings import LimitSettings
 from streams.reconcile.drift import DriftKind, Phase
-from streams.reconcile.run import EVENT_NAME, Scope
+from streams.reconcile.run import Scope
 from tests.unit.pictures import picture
 from tests.unit.reconcile.installation import BUCKET, Installation
 
@@ -64,7 +64,7 @@ async def test_never_writes_rows_itself() -> None:
     assert (dict(installation.catalog.image_rows), dict(installation.catalog.content_rows)) == before
     hints = installation.outbox.sent[sent:]
     assert {hint.topic for hint in hints} == {installation.ports.topics.bucket_events}
-    assert all(EVENT_NAME.encode() in (hint.value or b"") for hint in hints)
+    assert all(b"twinlens:Reconcile" in (hint.value or b"") for hint in hints)
 
 
 async def test_dry_run_sends_and_deletes_nothing() -> None:
@@ -94,8 +94,8 @@ async def test_spares_a_vector_that_a_pending_row_carries() -> None:
     """A vector whose content commit is still to come is never deleted, however late that comes."""
     installation = await filled(3)
     [row, *_] = installation.catalog.content_rows.values()
-    installation.catalog.content_rows[row.id] = row.but(
-        state=ContentState.PENDING, dirty_since=installation.clock.now()
+    installation.catalog.content_rows[row.id] = replace(
+        row, state=ContentState.PENDING, dirty_since=installation.clock.now()
     )
     report = await installation.reconcile()
     assert report.vectors_deleted == 0
@@ -132,8 +132,8 @@ async def test_finds_what_the_sweep_forgot() -> None:
     installation = await filled(3)
     [row, *_] = installation.catalog.content_rows.values()
     await installation.vectors.delete([row.vector_id])
-    installation.catalog.content_rows[row.id] = row.but(
-        state=ContentState.PENDING, dirty_since=installation.clock.now()
+    installation.catalog.content_rows[row.id] = replace(
+        row, state=ContentState.PENDING, dirty_since=installation.clock.now()
     )
     assert (await installation.reconcile()).differences == 0
     await installation.clock.sleep(installation.settings.sweep.max_wait_s + 1)
@@ -268,5 +268,5 @@ async def test_what_was_given_up_is_not_tried_for_ever() -> None:
     """An object that was given up for a bug is left alone until somebody asks for it."""
     installation = await filled(2)
     image = installation.catalog.image_rows[ObjectRef(BUCKET, "000.png").image_id]
-    installation.catalog.image_rows[image.id] = replace(image, reason="gave_up: TypeError: bug")
+    installation.catalog.image_rows[image.id] = replace(image, reason=Reason("gave_up", "TypeError: bug"))
     assert (await installation.reconcile()).differences == 0

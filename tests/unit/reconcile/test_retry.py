@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from schemas.records import ContentState, ObjectRef
+from schemas.records import ContentState, ObjectRef, Reason
 from schemas.settings import LimitSettings
 from streams.retry import Rejected, rejected, retry
 from tests.unit.pictures import picture
@@ -31,7 +31,7 @@ async def test_lists_reason_time_and_attempts() -> None:
     """Objects and pictures that were rejected are listed with what is known of them."""
     installation = await refusing()
     found = {entry.keys[0]: entry for entry in await listed(installation)}
-    assert {key: entry.slug for key, entry in found.items()} == {
+    assert {key: entry.reason.slug for key, entry in found.items()} == {
         "heavy.png": "too_many_bytes",
         "wide.png": "too_many_pixels",
         "broken.png": "not_an_image",
@@ -48,8 +48,12 @@ async def test_a_retry_looks_again_under_the_same_limits() -> None:
     await installation.work()
     [row] = installation.catalog.content_rows.values()
     await installation.vectors.delete([row.vector_id])
-    installation.catalog.content_rows[row.id] = row.but(
-        state=ContentState.REJECTED, reason="gave_up: a bug", limits=installation.ports.limits.fingerprint, attempts=5
+    installation.catalog.content_rows[row.id] = replace(
+        row,
+        state=ContentState.REJECTED,
+        reason=Reason("gave_up", "a bug"),
+        limits=installation.ports.limits.fingerprint,
+        attempts=5,
     )
     assert (await installation.reconcile()).differences == 0
     assert await retry(await listed(installation), installation.ports) == 1
@@ -65,7 +69,7 @@ async def test_a_retry_looks_at_objects_that_were_given_up() -> None:
     await installation.reconcile()
     await installation.work()
     image = installation.catalog.image_rows[ObjectRef(BUCKET, "good.png").image_id]
-    installation.catalog.image_rows[image.id] = replace(image, reason="gave_up: TypeError: a bug")
+    installation.catalog.image_rows[image.id] = replace(image, reason=Reason("gave_up", "TypeError: a bug"))
     assert await retry(await listed(installation), installation.ports) == 1
     await installation.work()
     assert await listed(installation) == []

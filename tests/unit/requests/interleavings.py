@@ -18,14 +18,13 @@ import streams.carry_out_request
 from schemas.errors import CatalogOutage, ObjectStoreOutage, Outage, RequestRefused
 from schemas.image_requests import InvalidRequest, parse_image_request
 from schemas.messages import RequestOutcome
-from schemas.records import ObjectRef, ObjectState, RequestRecord, RequestResult
+from schemas.records import REQUEST_ID, ObjectRef, ObjectState, RequestRecord, RequestResult
 from schemas.settings import LimitSettings, SweepSettings
 from schemas.topics import Topics
 from stores.broker.ports import OutgoingMessage
 from stores.catalog.memory import MemoryCatalog
 from stores.catalog.requests import MemoryRequestLedger
 from stores.objects.memory import MemoryObjects
-from stores.objects.ports import REQUEST_ID
 from stores.vectors.memory import MemoryVectors
 from streams.ports import Ports
 from tests.simulation.chaos import Broker, Chaos, ChaoticObjects, _in_seconds

@@ -1,0 +1,416 @@
+"""The lifecycle of a content and of an image: every state, every transition, and no I/O.
+
+Handlers read: lock these rows, apply one of these functions, save. All of them are pure: a record and what is known
+in, a record out.
+
+A **content** is distinct bytes in a bucket. Its state says where it stands on its way into the vector index::
+
+                    ┌──────────── restart (new vector id) ◄───────────┬──────────────┐
+                    ▼                                                 │              │
+    (no row) ──► PENDING ──── record_indexed ────► INDEXED ───────────┤              │
+                  │   │                               │               │              │
+                  │   └────────── reject ────────► REJECTED ──────────┘              │
+                  │                                   │                              │
+                  └──── retire, once nothing refers to it ──► DELETING ──────────────┘
+                                                                 └──► (no row), after its vector
+
+| transition | from → to | when |
+|---|---|---|
+| ``new_content`` | no row → PENDING | an object has bytes that the bucket did not have |
+| ``gain_reference`` | DELETING → PENDING, else none | an object has bytes that the bucket has had |
+| ``lose_reference`` | none, dirty | an object is gone, or has other bytes now |
+| ``begin_attempt`` | PENDING | an index worker takes it up |
+| ``refund_attempt`` | PENDING | the attempt ended for a reason that lay elsewhere |
+| ``record_indexed`` | PENDING → INDEXED | its vector is stored |
+| ``reject`` | PENDING → REJECTED | it is no picture, or all attempts are used up |
+| ``restart`` | any → PENDING | its vector was lost, limits or model changed, somebody asked, it came back |
+| ``retire`` | any → DELETING | no object refers to it |
+| ``mark_dirty``, ``postpone``, ``clear_dirty`` | none | it is put on the to-do list, stays there, is taken off |
+
+A content is *dirty* while the index, or what was published, may not agree with its row: that is the to-do list which
+the sweep sends again. Its version rises with each mark, so that a mark is cleared only for what was read.
+
+An **image** is one object of a bucket as the catalog knows it. What a person is told about it follows from its own row
+and its content's (``image_state``)::
+
+    PENDING ──► INDEXED | REJECTED ──► PENDING (other bytes, or its content is made anew) ──► … ──► REMOVED ──► (no row)
+
+| transition | when |
+|---|---|
+| ``new_image`` | a placeholder, to have a row to lock; version 0, never committed |
+| ``record_object`` | the object was looked at while the row was locked |
+| ``record_absence`` | likewise, and it was not there: a tombstone, until that was published |
+| ``mark_to_publish`` | something is about to be sent that the row does not announce |
+| ``record_published`` | the broker has accepted the snapshot |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+from urllib.parse import unquote
+
+from schemas.records import (
+    EXTERNAL_ID,
+    ContentId,
+    ContentRecord,
+    ContentState,
+    ImageRecord,
+    ImageState,
+    Neighbour,
+    ObjectRef,
+    ObjectState,
+    Reason,
+)
+
+GAVE_UP: Final = "gave_up"
+"""The slug of the reason when every attempt failed for a reason that is a bug."""
+EXTERNAL_ID_MAX: Final = 255
+METADATA_MAX_BYTES: Final = 2048
+"""S3's own limit for user metadata."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What was learnt of a picture when it was decoded. Width and height in pixels; ``md5`` of its bytes, in hex."""
+
+    width: int
+    height: int
+    format: str
+    md5: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an index worker decides by: limits' fingerprint, model and attempts."""
+
+    limits: str
+    model_id: str
+    max_attempts: int
+
+
+# The to-do list of contents.
+
+
+def mark_dirty(content: ContentRecord, now: datetime, wait: timedelta) -> ContentRecord:
+    """On the to-do list under a version of its own; the sweep takes it up after ``wait``."""
+    return replace(
+        content,
+        version=content.version + 1,
+        dirty_since=content.dirty_since or now,
+        resend_due=now + wait,
+    )
+
+
+def postpone(content: ContentRecord, due: datetime) -> ContentRecord:
+    """The sweep has sent it and does so again when it is due; nothing changes for one that is not dirty any more."""
+    return content if content.dirty_since is None else replace(content, resend_due=due)
+
+
+def clear_dirty(content: ContentRecord, read: ContentRecord) -> ContentRecord:
+    """Off the to-do list, unless something happened to it since it was ``read``."""
+    if (content.version, content.vector_id) != (read.version, read.vector_id):
+        return content
+    return replace(content, dirty_since=None, resend_due=None)
+
+
+# How contents gain and lose references.
+
+
+def new_content(content_id: ContentId, md5: str | None, vector_id: int, now: datetime) -> ContentRecord:
+    """A content that the bucket did not have; ``gain_reference`` follows."""
+    return ContentRecord(*content_id, vector_id=vector_id, md5=md5, created_at=now)
+
+
+def gain_reference(content: ContentRecord, vector_id: int, now: datetime, wait: timedelta) -> ContentRecord:
+    """An image comes to refer to the locked content.
+
+    An indexed one has nothing left to do. One that is being deleted comes back under ``vector_id``, a new one.
+    """
+    match content.state:
+        case ContentState.INDEXED:
+            return content
+        case ContentState.DELETING:
+            content = restart(content, vector_id)
+    return mark_dirty(content, now, wait)
+
+
+def lose_reference(content: ContentRecord, now: datetime, wait: timedelta) -> ContentRecord:
+    """An image leaves the locked content: the index worker has to see whether another one is left."""
+    return mark_dirty(content, now, wait)
+
+
+# What the index worker makes of contents.
+
+
+def decide(
+    content: ContentRecord,
+    rules: Rules,
+    vector_id: int,
+    now: datetime,
+    wait: timedelta,
+    *,
+    referenced: bool,
+    retry: bool = False,
+) -> ContentRecord:
+    """The locked row in the state that it must have now; an attempt has begun if that is PENDING.
+
+    ``retry`` asks to try again even what was rejected under the same limits; ``vector_id`` is a new one, in case it
+    is made anew. Raises AssertionError for what can't be: whoever adds a reference leaves DELETING with it.
+    """
+    decided = content
+    if not referenced:
+        decided = retire(content)
+    elif content.state is ContentState.DELETING:
+        raise AssertionError(f"{content.id} is being deleted though an image refers to it")
+    elif is_outdated(content, rules) or (content.state is ContentState.REJECTED and retry):
+        decided = restart(content, vector_id)
+    if decided.state is ContentState.PENDING:
+        if decided.attempts >= rules.max_attempts:
+            reason = Reason(GAVE_UP, f"{decided.attempts} attempts ended without a result")
+            decided = reject(decided, reason, rules.limits, now)
+        else:
+            decided = begin_attempt(decided)
+    if decided.state is not content.state:
+        # Also where a message came for a row that was not dirty (a retry, say): now the work is on the to-do list.
+        decided = mark_dirty(decided, now, wait)
+    return decided
+
+
+def is_outdated(content: ContentRecord, rules: Rules) -> bool:
+    """Whether what is recorded was decided under other limits, or by another model."""
+    if content.state is ContentState.REJECTED:
+        return content.limits != rules.limits
+    return content.state is ContentState.INDEXED and content.model != rules.model_id
+
+
+def begin_attempt(content: ContentRecord) -> ContentRecord:
+    """Counted before it is made: a picture may take its process down."""
+    return replace(content, attempts=content.attempts + 1)
+
+
+def was_attempted(content: ContentRecord) -> bool:
+    """Whether attempts were begun that have not ended: it may have taken its process down, and its batch with it."""
+    return content.state is ContentState.PENDING and content.attempts > 0
+
+
+def refund_attempt(content: ContentRecord, read: ContentRecord) -> ContentRecord:
+    """The attempt at what was ``read`` ended for a reason that lay elsewhere, such as an outage."""
+    if content.vector_id != read.vector_id or content.attempts == 0:
+        return content
+    return replace(content, attempts=content.attempts - 1)
+
+
+def restart(content: ContentRecord, vector_id: int) -> ContentRecord:
+    """Pending again, under a vector id of its own; the vector under the old one is to be deleted."""
+    return replace(
+        content,
+        state=ContentState.PENDING,
+        vector_id=vector_id,
+        retired=(*content.retired, content.vector_id),
+        attempts=0,
+        reason=None,
+        limits=None,
+        nearest=(),
+    )
+
+
+def retire(content: ContentRecord) -> ContentRecord:
+    """To be deleted: its vector first, then its row."""
+    return replace(content, state=ContentState.DELETING)
+
+
+def awaits(content: ContentRecord | None, read: ContentRecord) -> bool:
+    """Whether the locked row still waits for the result of the attempt that began with ``read``."""
+    return content is not None and content.state is ContentState.PENDING and content.vector_id == read.vector_id
+
+
+def is_deletable(content: ContentRecord, read: ContentRecord) -> bool:
+    """Whether the locked row may go, now that the vector of ``read`` is deleted: it may have come back since."""
+    return content.state is ContentState.DELETING and content.vector_id == read.vector_id
+
+
+def has_lost(content: ContentRecord, read: ContentRecord) -> bool:
+    """Whether the locked row still stands for the vector of ``read``, which was found missing."""
+    return content.state is ContentState.INDEXED and content.vector_id == read.vector_id
+
+
+def record_indexed(
+    content: ContentRecord, picture: Picture, model_id: str, nearest: tuple[Neighbour, ...], now: datetime
+) -> ContentRecord:
+    """The vector is stored; ``nearest`` are the contents that were near it at that moment."""
+    return replace(
+        content,
+        state=ContentState.INDEXED,
+        model=model_id,
+        attempts=0,
+        md5=picture.md5,
+        width=picture.width,
+        height=picture.height,
+        format=picture.format,
+        nearest=nearest,
+        indexed_at=now,
+    )
+
+
+def reject(content: ContentRecord, reason: Reason, limits: str, now: datetime) -> ContentRecord:
+    """It can't be indexed under these limits."""
+    return replace(
+        content,
+        state=ContentState.REJECTED,
+        reason=reason,
+        limits=limits,
+        model=None,
+        nearest=(),
+        indexed_at=now,
+    )
+
+
+def forget_retired(content: ContentRecord, deleted: Collection[int]) -> ContentRecord:
+    """The vectors under these ids of former lives are deleted."""
+    return replace(content, retired=tuple(vector_id for vector_id in content.retired if vector_id not in deleted))
+
+
+# What is known of images.
+
+
+def new_image(ref: ObjectRef, now: datetime) -> ImageRecord:
+    """A placeholder of version 0: it is recorded or deleted in the transaction that inserts it."""
+    return ImageRecord(ref.image_id, ref.bucket, ref.key, created_at=now, updated_at=now)
+
+
+def is_placeholder(image: ImageRecord) -> bool:
+    """Whether nothing was ever recorded of it."""
+    return image.version == 0
+
+
+def record_object(
+    image: ImageRecord,
+    state: ObjectState,
+    sha256: str | None,
+    reason: Reason | None,
+    sequencer: str | None,
+    now: datetime,
+    wait: timedelta,
+) -> ImageRecord:
+    """The object as it was seen while the row was locked: its bytes' digest, or why it can't be a picture."""
+    recorded = replace(
+        describe(image, state),
+        sha256=sha256,
+        reason=reason,
+        etag=state.etag,
+        size=state.size,
+        last_modified=state.last_modified,
+        sequencer=sequencer,
+        created_at=image.created_at if image.exists else now,
+    )
+    return _changed(recorded, now, wait)
+
+
+def record_absence(image: ImageRecord, sequencer: str | None, now: datetime, wait: timedelta) -> ImageRecord:
+    """The object was not there while the row was locked: a tombstone, which is deleted once that was published."""
+    tombstone = replace(image, sha256=None, etag=None, size=0, last_modified=None, reason=None, sequencer=sequencer)
+    return _changed(tombstone, now, wait)
+
+
+def describe(image: ImageRecord, state: ObjectState) -> ImageRecord:
+    """The image with what the object's headers say of it."""
+    return replace(
+        image,
+        content_type=state.content_type[:255],
+        metadata=_bounded(state.metadata),
+        external_id=unquote(state.metadata.get(EXTERNAL_ID, ""))[:EXTERNAL_ID_MAX] or None,
+    )
+
+
+def _bounded(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata up to S3's limit; an object store that allows more must not break the catalog."""
+    size = 0
+    kept = {}
+    for name in sorted(metadata):
+        size += len(name.encode()) + len(metadata[name].encode())
+        if size > METADATA_MAX_BYTES:
+            break
+        kept[name] = metadata[name]
+    return kept
+
+
+def _changed(image: ImageRecord, now: datetime, wait: timedelta) -> ImageRecord:
+    return replace(mark_to_publish(image, now, wait), updated_at=now)
+
+
+def image_state(image: ImageRecord, content: ContentRecord | None) -> tuple[ImageState, Reason | None]:
+    """State and reason of an image, from its own row and the row of the content that it refers to."""
+    if not image.exists:
+        return ImageState.REMOVED, None
+    if image.reason is not None:
+        return ImageState.REJECTED, image.reason
+    if content is None or content.state in (ContentState.PENDING, ContentState.DELETING):
+        return ImageState.PENDING, None
+    if content.state is ContentState.REJECTED:
+        return ImageState.REJECTED, content.reason
+    return ImageState.INDEXED, None
+
+
+# What the change stream was told of images.
+
+
+def published_state(image: ImageRecord, content: ContentRecord | None) -> str:
+    """All that a snapshot tells of the image's state, as one text: to see whether the last one is still the truth."""
+    state, reason = image_state(image, content)
+    return f"{state}:{image.sha256 or ''}:{reason or ''}"
+
+
+def published_state_of(content: ContentRecord) -> str:
+    """The ``published_state`` of any image that refers to this content."""
+    image = ImageRecord(id="", bucket=content.bucket, key="", etag="it is there", sha256=content.sha256)
+    return published_state(image, content)
+
+
+def is_published(image: ImageRecord, content: ContentRecord | None) -> bool:
+    """Whether the last snapshot is still the truth."""
+    return image.version == image.published_version and image.published_state == published_state(image, content)
+
+
+def is_announced(image: ImageRecord, content: ContentRecord | None) -> bool:
+    """Whether the committed row already says that there is something to be sent, if there is.
+
+    If not, ``mark_to_publish`` has to be committed first. Else a worker could die between sending "pending" for an
+    image that was published as indexed and committing that it did: once the content is indexed again, nobody would
+    know that there is something to send. One that was last published as pending needs no mark: its content is on the
+    to-do list.
+    """
+    settled = image.published_state is not None and not image.published_state.startswith(ImageState.PENDING)
+    return image.version != image.published_version or not settled or is_published(image, content)
+
+
+def mark_to_publish(image: ImageRecord, now: datetime, wait: timedelta) -> ImageRecord:
+    """On the to-do list of the publisher, under a higher version; the sweep takes it up after ``wait``."""
+    return replace(image, version=next_version(image, now), publish_due=now + wait)
+
+
+def next_version(image: ImageRecord, now: datetime) -> int:
+    """A higher version: microseconds of the clock, so that it rises even after a tombstone's row was deleted.
+
+    Each sending has one of its own: the same one may have been sent before, with another state, by a worker that died
+    before its commit.
+    """
+    return max(image.version + 1, int(now.timestamp() * 1_000_000))
+
+
+def cancel_publishing(image: ImageRecord) -> ImageRecord:
+    """Off the to-do list of the publisher: the last snapshot is still the truth."""
+    return replace(image, publish_due=None)
+
+
+def record_published(image: ImageRecord, content: ContentRecord | None, version: int) -> ImageRecord:
+    """The broker has accepted a snapshot of this version."""
+    return replace(
+        image,
+        version=version,
+        published_version=version,
+        published_state=published_state(image, content),
+        publish_due=None,
+    )

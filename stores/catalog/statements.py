@@ -1,0 +1,173 @@
+"""The statements of the SQL catalog, each for a whole batch. Built once, as building takes longer than running them.
+
+Locking statements name their index: on a small table MySQL would scan it, and wait for rows that it does not want.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Any, Final
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Executable,
+    Insert,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    or_,
+    select,
+    text,
+)
+from sqlalchemy.dialects import mysql, sqlite
+
+from schemas.records import ContentId, ContentState
+from schemas.tables import contents, images, progress, requests
+
+_IDENTITY: Final = {
+    images: ("id", "seq", "bucket", "object_key"),
+    contents: ("sha256", "bucket"),
+    requests: ("request_id",),
+    progress: ("name",),
+}
+"""The columns that tell rows apart, which are never written again."""
+
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+
+
+@lru_cache
+def insert_missing(table: Table, *, on_sqlite: bool) -> Insert:
+    """An INSERT that does nothing where the row is there already; it waits for who is inserting it.
+
+    MySQL's ``ON DUPLICATE KEY UPDATE`` of a key column with itself, unlike INSERT IGNORE, hides no other error.
+    """
+    if on_sqlite:
+        return sqlite.insert(table).on_conflict_do_nothing()
+    column = _IDENTITY[table][0]
+    return mysql.insert(table).on_duplicate_key_update({column: table.c[column]})
+
+
+@lru_cache
+def save(table: Table, *, on_sqlite: bool) -> Insert:
+    """Overwrite rows, all columns given. Run with a list of rows it is one statement.
+
+    An INSERT, though the rows are there: the driver joins many of those into one statement, and runs many UPDATEs one
+    by one. ``seq`` is given too, so MySQL draws no number for a row that it does not insert.
+    """
+    columns = [column.name for column in table.c if column.name not in _IDENTITY[table]]
+    if on_sqlite:
+        upsert = sqlite.insert(table)
+        return upsert.on_conflict_do_update(set_={name: upsert.excluded[name] for name in columns})
+    replacing = mysql.insert(table)
+    return replacing.on_duplicate_key_update({name: replacing.inserted[name] for name in columns})
+
+
+def _by(index: str, query: Select[Any], table: Table) -> Select[Any]:
+    for dialect in ("mysql", "mariadb"):
+        query = query.with_hint(table, f"FORCE INDEX ({index})", dialect)
+    return query
+
+
+SELECT_IMAGES: Final = select(images).where(images.c.id.in_(_IDS))
+LOCK_IMAGES: Final = _by("uq_images_id", SELECT_IMAGES, images).order_by(images.c.id).with_for_update()
+"""These take ``ids``."""
+
+
+@lru_cache
+def delete_images(*, on_sqlite: bool) -> Executable:
+    """Takes ``ids``. Only MySQL's form of DELETE for several tables may name an index."""
+    if on_sqlite:
+        return delete(images).where(images.c.id.in_(_IDS))
+    return text("DELETE images FROM images FORCE INDEX (uq_images_id) WHERE id IN :ids").bindparams(_IDS)
+
+
+@lru_cache(maxsize=64)
+def select_contents(buckets: int) -> Select[Any]:
+    """The contents that :func:`in_buckets` names."""
+    return select(contents).where(or_(*[_in_bucket(number) for number in range(buckets)]))
+
+
+@lru_cache(maxsize=64)
+def lock_contents(buckets: int) -> Select[Any]:
+    """The same, locked in order."""
+    ordered = _by("PRIMARY", select_contents(buckets), contents).order_by(contents.c.bucket, contents.c.sha256)
+    return ordered.with_for_update()
+
+
+@lru_cache(maxsize=64)
+def delete_contents(buckets: int, *, on_sqlite: bool) -> Executable:
+    """Delete the contents that :func:`in_buckets` names."""
+    if on_sqlite:
+        return delete(contents).where(or_(*[_in_bucket(number) for number in range(buckets)]))
+    named = " OR ".join(f"bucket = :bucket{number} AND sha256 IN :digests{number}" for number in range(buckets))
+    lists: list[BindParameter[Any]] = [bindparam(f"digests{number}", expanding=True) for number in range(buckets)]
+    return text(f"DELETE contents FROM contents FORCE INDEX (PRIMARY) WHERE {named}").bindparams(*lists)
+
+
+def _in_bucket(number: int) -> ColumnElement[bool]:
+    digests: BindParameter[Any] = bindparam(f"digests{number}", expanding=True)
+    return and_(contents.c.bucket == bindparam(f"bucket{number}"), contents.c.sha256.in_(digests))
+
+
+def in_buckets(content_ids: Collection[ContentId]) -> tuple[int, dict[str, Any]]:
+    """In how many buckets these contents are, and the parameters that name them."""
+    digests: dict[str, list[str]] = {}
+    for bucket, sha256 in sorted(content_ids):
+        digests.setdefault(bucket, []).append(sha256)
+    parameters: dict[str, Any] = {}
+    for number, (bucket, own) in enumerate(digests.items()):
+        parameters |= {f"bucket{number}": bucket, f"digests{number}": own}
+    return len(digests), parameters
+
+
+CONTENTS_BY_VECTOR: Final = select(contents).where(contents.c.vector_id.in_(_IDS))
+CARRIED_VECTORS: Final = select(contents.c.vector_id).where(
+    contents.c.vector_id.in_(_IDS), contents.c.state.in_([str(ContentState.PENDING), str(ContentState.INDEXED)])
+)
+"""These take ``ids``."""
+
+_OLDEST = (
+    "SELECT bucket, content_sha256, seq, id, object_key FROM images{by_content}"
+    " WHERE bucket = ? AND content_sha256 = ? ORDER BY seq LIMIT ?"
+)
+
+
+def oldest_references(content_ids: Sequence[ContentId], limit: int, *, on_sqlite: bool) -> tuple[str, tuple[Any, ...]]:
+    """The statement, and its parameters, for the first images of each content: (bucket, SHA-256, seq, id, key's bytes).
+
+    One part per content, and each reads from its place in the index no more rows than it returns. As text, since it is
+    different for each number of contents.
+    """
+    # SQLite takes no parentheses, MySQL would copy a subquery's rows.
+    part = ("SELECT * FROM ({})" if on_sqlite else "({})").format(_OLDEST.format(by_content=_hint(on_sqlite)))
+    query = " UNION ALL ".join([part] * len(content_ids))
+    parameters = chain.from_iterable((*content_id, limit) for content_id in content_ids)
+    return _in_style(query, on_sqlite), tuple(parameters)
+
+
+def unpublished_references(
+    published_states: Mapping[ContentId, str], after: str, limit: int, *, on_sqlite: bool
+) -> tuple[str, tuple[Any, ...]]:
+    """The statement, and its parameters, for ids of images that have something to publish, in order."""
+    of_content = (
+        "(bucket = ? AND content_sha256 = ? AND (version <> published_version OR publish_due IS NOT NULL"
+        " OR published_state IS NULL OR published_state <> ?))"
+    )
+    any_content = " OR ".join([of_content] * len(published_states))
+    query = f"SELECT id FROM images{_hint(on_sqlite)} WHERE id > ? AND ({any_content}) ORDER BY id LIMIT ?"  # noqa: S608
+    parameters = chain.from_iterable((*content_id, state) for content_id, state in published_states.items())
+    return _in_style(query, on_sqlite), (after, *parameters, limit)
+
+
+def _hint(on_sqlite: bool) -> str:
+    return "" if on_sqlite else " FORCE INDEX (ix_images_content)"
+
+
+def _in_style(query: str, on_sqlite: bool) -> str:
+    """With the placeholders of the driver."""
+    return query if on_sqlite else query.replace("?", "%s")

@@ -1,0 +1,390 @@
+"""Make the vector index agree with contents: the index side's handlers, each for a whole batch.
+
+::
+
+    contents ─► decide ─► fetch and decode ∥ ─► embed ─► store, find nearest ─► record ─► settle
+
+``decide`` says under the rows' locks what each content needs; ``record`` and ``reject`` write the result down, under
+the locks again and only for those that still wait for it; ``settle`` publishes the images concerned and takes the
+contents off the to-do list. Between any two steps, and within, a worker may die or be overtaken: what was committed
+until then is enough for whoever comes next. ``streams.index`` runs the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from imaging.decoding import DecodedImage
+from imaging.digest import digest_of
+from imaging.errors import UndecodableImage
+from schemas import lifecycle, similarity
+from schemas.errors import ObjectTooLarge
+from schemas.lifecycle import Picture, Rules
+from schemas.messages import ContentChanged
+from schemas.records import ContentId, ContentRecord, Neighbour, ObjectRef, Reason
+from stores.catalog.ports import CatalogTransaction, Reference
+from stores.vectors.ports import Vector, VectorEntry
+from streams import metrics
+from streams.hints import object_hint
+from streams.ports import LOCKED_AT_ONCE, Ports
+from streams.publish import lock_images, publish_locked
+from streams.steps import Step
+
+REFERENCES_TRIED = 100
+"""Objects that are read at most in search of one that still holds the content."""
+
+Decode = Callable[[bytes], Awaitable[DecodedImage]]
+"""Decode a picture outside the event loop. Raises UndecodableImage."""
+
+
+class ContentOutcome(StrEnum):
+    """What a look at a content led to."""
+
+    ABSENT = "absent"
+    UNCHANGED = "unchanged"
+    REMOVED = "removed"
+    INDEXED = "indexed"
+    OVERTAKEN = "overtaken"
+    REJECTED = "rejected"
+    GAVE_UP = "gave_up"
+    WAITING = "waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Nothing is left to embed; ``content`` is the row as it is now, None where nothing may be published of it."""
+
+    content_id: ContentId
+    outcome: ContentOutcome
+    content: ContentRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A pending content of which an attempt has begun, as its row was committed, and an object that should hold it."""
+
+    content: ContentRecord
+    reference: Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Undecodable:
+    """A content that is no picture we can index."""
+
+    content: ContentRecord
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A content and its picture, ready to be embedded."""
+
+    content: ContentRecord
+    image: DecodedImage
+    md5: str
+
+    @property
+    def picture(self) -> Picture:
+        """What the catalog keeps of it."""
+        return Picture(self.image.width, self.image.height, self.image.format, self.md5)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A content and its vector, which is stored; ``nearest`` are the known contents near it."""
+
+    prepared: Prepared
+    nearest: tuple[Neighbour, ...]
+
+    @property
+    def content(self) -> ContentRecord:
+        """The row as it was read."""
+        return self.prepared.content
+
+
+# What a content needs.
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The rows as they were committed, and the oldest image that refers to each.
+
+    ``suspects`` were left alone: attempts at them were begun before, and may have taken their process down.
+    """
+
+    rows: Mapping[ContentId, ContentRecord]
+    references: Mapping[ContentId, Sequence[Reference]]
+    suspects: Collection[ContentId]
+
+
+async def decide(
+    messages: Collection[ContentChanged], ports: Ports, rules: Rules, *, suspects_too: bool = False
+) -> Decided:
+    """Bring each row into the state that it must have now; an attempt at those that are pending has begun then."""
+    wanted = {message.content_id: message for message in messages}
+    async with ports.catalog.transaction() as tx:
+        rows = await lock_contents(tx, wanted)
+        await ports.reached(Step.CONTENT_LOCKED)
+        suspects = {row.id for row in rows.values() if lifecycle.was_attempted(row) and not suspects_too}
+        rows = {content_id: row for content_id, row in rows.items() if content_id not in suspects}
+        references = await tx.oldest_references(rows)
+        now = ports.clock.now()
+        decided = {
+            content_id: lifecycle.decide(
+                row,
+                rules,
+                ports.vector_id(),
+                now,
+                ports.wait,
+                referenced=content_id in references,
+                retry=wanted[content_id].retry,
+            )
+            for content_id, row in rows.items()
+        }
+        await tx.save_contents([row for content_id, row in decided.items() if row != rows[content_id]])
+    await ports.reached(Step.ATTEMPT_COMMITTED)
+    return Decided(decided, references, suspects)
+
+
+async def lock_contents(tx: CatalogTransaction, content_ids: Collection[ContentId]) -> dict[ContentId, ContentRecord]:
+    """Those of the contents that have a row, locked: whether one is still needed is decided under its lock."""
+    return await tx.lock_contents(content_ids)
+
+
+async def delete_retired(contents: Collection[ContentRecord], ports: Ports) -> None:
+    """Delete the vectors under ids that these contents had before.
+
+    Whoever was to delete them may have died, or found the content restarted, before it came to that.
+    """
+    retired = [vector_id for content in contents for vector_id in content.retired]
+    if not retired:
+        return
+    await ports.vectors.delete(retired)
+    async with ports.catalog.transaction() as tx:
+        rows = await tx.lock_contents([content.id for content in contents if content.retired])
+        await tx.save_contents([lifecycle.forget_retired(row, retired) for row in rows.values()])
+
+
+async def remove(contents: Collection[ContentRecord], ports: Ports) -> None:
+    """The vector first, then the row: a row without its vector is healed, a vector without a row is lost sight of."""
+    if not contents:
+        return
+    await ports.reached(Step.DELETING_COMMITTED)
+    with metrics.stage("vector"):
+        await ports.vectors.delete([content.vector_id for content in contents])
+    await ports.reached(Step.VECTOR_DELETED)
+    read = {content.id: content for content in contents}
+    async with ports.catalog.transaction() as tx:
+        rows = await tx.lock_contents(read)
+        await tx.delete_contents([row.id for row in rows.values() if lifecycle.is_deletable(row, read[row.id])])
+    await ports.reached(Step.CONTENT_DELETED)
+
+
+async def without_vector(contents: Collection[ContentRecord], ports: Ports) -> list[ContentRecord]:
+    """Those indexed contents whose vector is lost; they are pending again."""
+    if not contents:
+        return []
+    there = await ports.vectors.get([content.vector_id for content in contents])
+    lost = {content.id: content for content in contents if content.vector_id not in there}
+    if lost:
+        async with ports.catalog.transaction() as tx:
+            rows = (await tx.lock_contents(lost)).values()
+            now = ports.clock.now()
+            await tx.save_contents(
+                [
+                    lifecycle.mark_dirty(lifecycle.restart(row, ports.vector_id()), now, ports.wait)
+                    for row in rows
+                    if lifecycle.has_lost(row, lost[row.id])
+                ]
+            )
+    return list(lost.values())
+
+
+# Getting at its picture.
+
+
+async def fetch(attempt: Attempt, ports: Ports, decode: Decode) -> Prepared | Undecodable | None:
+    """Read an object that still holds the content, and decode it; None where no object does.
+
+    Where an object has moved on and the catalog does not know yet, a hint says so.
+    """
+    tried: set[ObjectRef] = set()
+    references = [attempt.reference]
+    while references:
+        for reference in references:
+            tried.add(reference.ref)
+            data = await _read(reference.ref, ports)
+            if data is not None and (md5 := matching_md5(data, attempt.content)) is not None:
+                return await _decode(attempt.content, data, md5, ports, decode)
+            await ports.outbox.send([object_hint(reference.ref, "ObjectMovedOn", ports)])
+        content_id = attempt.content.id
+        async with ports.catalog.transaction() as tx:
+            found = (await tx.oldest_references([content_id], limit=REFERENCES_TRIED)).get(content_id, [])
+        references = [reference for reference in found if reference.ref not in tried]
+    return None
+
+
+def matching_md5(data: bytes, content: ContentRecord) -> str | None:
+    """The MD5 of the bytes, if they are the content's."""
+    digest = digest_of(data)
+    return digest.md5 if digest.sha256 == content.sha256 else None
+
+
+async def _read(ref: ObjectRef, ports: Ports) -> bytes | None:
+    buffer = bytearray()
+    try:
+        with metrics.stage("download"):
+            state = await ports.objects.read(ref, buffer.extend, max_bytes=ports.limits.max_object_bytes)
+    except ObjectTooLarge:
+        return None
+    return bytes(buffer) if state is not None else None
+
+
+async def _decode(
+    content: ContentRecord, data: bytes, md5: str, ports: Ports, decode: Decode
+) -> Prepared | Undecodable:
+    await ports.reached(Step.CONTENT_FETCHED)
+    try:
+        with metrics.stage("decode"):
+            image = await decode(data)
+    except UndecodableImage as error:
+        return Undecodable(content, Reason(error.reason, error.detail))
+    await ports.reached(Step.CONTENT_DECODED)
+    return Prepared(content, image, md5)
+
+
+async def refund(contents: Collection[ContentRecord], ports: Ports) -> None:
+    """Take attempts back: they ended for a reason that lay elsewhere."""
+    if not contents:
+        return
+    read = {content.id: content for content in contents}
+    async with ports.catalog.transaction() as tx:
+        rows = await tx.lock_contents(read)
+        await tx.save_contents([lifecycle.refund_attempt(row, read[row.id]) for row in rows.values()])
+
+
+async def reject(undecodable: Collection[Undecodable], ports: Ports) -> list[Settled]:
+    """Record that pictures can't be indexed, and why; a vector that one had before is deleted."""
+    if not undecodable:
+        return []
+    read = {item.content.id: item for item in undecodable}
+    async with ports.catalog.transaction() as tx:
+        rows = await tx.lock_contents(read)
+        now = ports.clock.now()
+        rejected = {
+            content_id: lifecycle.reject(rows[content_id], item.reason, ports.limits.fingerprint, now)
+            for content_id, item in read.items()
+            if lifecycle.awaits(rows.get(content_id), item.content)
+        }
+        await tx.save_contents(rejected.values())
+    await ports.reached(Step.REJECTED_COMMITTED)
+    for content_id in rejected:
+        metrics.REJECTIONS.labels(read[content_id].reason.slug).inc()
+    await ports.vectors.delete([row.vector_id for row in rejected.values()])
+    return [
+        Settled(content_id, ContentOutcome.REJECTED, rejected[content_id])
+        if content_id in rejected
+        else Settled(content_id, ContentOutcome.OVERTAKEN)
+        for content_id in read
+    ]
+
+
+# Storing and recording its vector.
+
+
+async def store(batch: Sequence[tuple[Prepared, Vector]], ports: Ports, nearest: int) -> list[Embedded]:
+    """Store the vectors, and find the ``nearest`` known contents of each. Safe to repeat."""
+    with metrics.stage("vector"):
+        await ports.vectors.upsert(
+            [VectorEntry(item.content.vector_id, item.content.bucket, vector) for item, vector in batch]
+        )
+        await ports.reached(Step.VECTOR_STORED)
+        neighbours = await _nearest(batch, ports, nearest)
+    return [Embedded(item, neighbours.get(item.content.id, ())) for item, _ in batch]
+
+
+async def _nearest(
+    batch: Sequence[tuple[Prepared, Vector]], ports: Ports, nearest: int
+) -> Mapping[ContentId, tuple[Neighbour, ...]]:
+    """The nearest known contents of each; Strong, so that it holds for the last seconds too."""
+    found: dict[ContentId, tuple[Neighbour, ...]] = {}
+    if nearest == 0:
+        return found
+    for bucket in {item.content.bucket for item, _ in batch}:
+        mine = [(item.content, vector) for item, vector in batch if item.content.bucket == bucket]
+        hits = await ports.vectors.search([vector for _, vector in mine], limit=nearest + 1, bucket=bucket, strong=True)
+        carriers = await ports.catalog.contents_by_vector({hit.vector_id for row in hits for hit in row})
+        for (content, _), row in zip(mine, hits, strict=True):
+            found[content.id] = tuple(
+                Neighbour(carriers[hit.vector_id].sha256, round(similarity.score(hit.cosine), 2))
+                for hit in row
+                if hit.vector_id in carriers and carriers[hit.vector_id].id != content.id
+            )[:nearest]
+    return found
+
+
+async def record(batch: Sequence[Embedded], ports: Ports, rules: Rules) -> list[Settled]:
+    """Record contents as indexed; a vector that nobody waits for any more is deleted again. Safe to repeat."""
+    read = {item.content.id: item for item in batch}
+    with metrics.stage("sql"):
+        async with ports.catalog.transaction() as tx:
+            rows = await tx.lock_contents(read)
+            now = ports.clock.now()
+            indexed = {
+                content_id: lifecycle.record_indexed(
+                    rows[content_id], item.prepared.picture, rules.model_id, item.nearest, now
+                )
+                for content_id, item in read.items()
+                if lifecycle.awaits(rows.get(content_id), item.content)
+            }
+            await tx.save_contents(indexed.values())
+            overtaken = {item.content.vector_id for content_id, item in read.items() if content_id not in indexed}
+            stale = await stale_vectors(tx, overtaken)
+    await ports.reached(Step.INDEXED_COMMITTED)
+    if stale:
+        await ports.vectors.delete(sorted(stale))
+    return [
+        Settled(content_id, ContentOutcome.INDEXED, indexed[content_id])
+        if content_id in indexed
+        else Settled(content_id, ContentOutcome.OVERTAKEN)
+        for content_id in read
+    ]
+
+
+async def stale_vectors(tx: CatalogTransaction, vector_ids: set[int]) -> set[int]:
+    """Those of the stored vectors that no content carries."""
+    return vector_ids - await tx.carried_vectors(vector_ids) if vector_ids else set()
+
+
+async def settle(contents: Collection[ContentRecord], ports: Ports) -> None:
+    """Publish the images that refer to these contents, as far as their last snapshot is not the truth any more.
+
+    Then take the contents off the to-do list, unless something happened to one since it was read. Safe to repeat.
+    """
+    read = {content.id: content for content in contents}
+    told = {content.id: lifecycle.published_state_of(content) for content in contents}
+    after, done = "", not contents
+    while not done:
+        with metrics.stage("publish"):
+            async with ports.catalog.transaction() as tx:
+                image_ids = await tx.unpublished_references(told, after=after, limit=LOCKED_AT_ONCE)
+                images = await lock_images(tx, image_ids)
+                rows = await lock_contents(tx, read)
+                # One that refers to another content by now is left to whoever moved it.
+                mine = [image for image in images if image.content_id in rows]
+                if await publish_locked(tx, mine, rows, ports):
+                    after, done = max(image_ids, default=""), len(image_ids) < LOCKED_AT_ONCE
+                if done:
+                    await clear(tx, rows, read)
+        await ports.reached(Step.IMAGE_PUBLISHED)
+    await ports.reached(Step.CONTENT_CLEARED)
+
+
+async def clear(
+    tx: CatalogTransaction, rows: Mapping[ContentId, ContentRecord], read: Mapping[ContentId, ContentRecord]
+) -> None:
+    """Take locked contents off the to-do list, unless something happened to one since it was read."""
+    cleared = [lifecycle.clear_dirty(row, read[content_id]) for content_id, row in rows.items()]
+    await tx.save_contents([row for row in cleared if row != rows[row.id]])

@@ -1,0 +1,34 @@
+"""The two messages that say where to look: at an object, or at a content."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from schemas.messages import ContentChanged, bucket_event, encode_key
+from schemas.records import ContentId, ObjectRef
+from stores.broker.ports import OutgoingMessage
+from streams.ports import Ports
+
+Sender = Literal["ObjectMovedOn", "Reconcile", "Requested", "Retry"]
+"""What sends a hint that the object store did not send."""
+
+
+def object_hint(ref: ObjectRef, sender: Sender, ports: Ports) -> OutgoingMessage:
+    """Look at this object: a bucket event like the object store's, named after who sends it really."""
+    event = bucket_event(ref, event_name=f"twinlens:{sender}", event_time=ports.clock.now())
+    return OutgoingMessage(ports.topics.bucket_events, encode_key(ref), event)
+
+
+def content_hint(
+    content_id: ContentId,
+    ports: Ports,
+    *,
+    verify: bool = False,
+    retry: bool = False,
+    event_time: datetime | None = None,
+) -> OutgoingMessage:
+    """Look at this content; see ``ContentChanged`` for what may be asked for."""
+    bucket, sha256 = content_id
+    message = ContentChanged(bucket=bucket, sha256=sha256, verify=verify, retry=retry, event_time=event_time)
+    return OutgoingMessage(ports.topics.contents, encode_key(content_id), message.encode())
