@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bench.counters import Counts
 from bench.figures import Figure
 from bench.installation import INGEST, Installation
 from bench.running import Running, Spent, Usage, wait
+from tests.stack.minio import MAIN_ROUTE
 
 POLL_S = 0.2
 _SLOWEST = 2.0
 """Pieces a second below which a backlog counts as stuck."""
 _STUCK_S = 60.0
+_ANNOUNCED_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,19 @@ def rate(looks: Sequence[tuple[float, int]]) -> float:
     most = max((done for _, done in seen), default=0)
     (begun, before), (ended, _) = seen[0], next(look for look in seen if look[1] == most)
     return (most - before) / (ended - begun) if ended > begun else math.nan
+
+
+@contextmanager
+def unattended(installation: Installation, count: int) -> Iterator[None]:
+    """Within the block so many objects are put or deleted while no ingest worker runs.
+
+    It ends when every notification target has announced all of them: the one with a folder does so late.
+    """
+    running = installation.running
+    installation.stop(INGEST)
+    wanted = running.events() + count * len(MAIN_ROUTE.arns)
+    yield
+    wait(lambda: running.events() >= wanted, "everything is announced", every_s=_ANNOUNCED_S, at_most_s=_STUCK_S)
 
 
 def drain(installation: Installation, done: Callable[[], int], total: int) -> Drain:

@@ -18,7 +18,7 @@ from minio import Minio
 from pymilvus import MilvusClient
 
 from bench import objects
-from bench.backlog import Drain, drain, per_piece
+from bench.backlog import Drain, drain, per_piece, unattended
 from bench.bench import STOCK, Bench
 from bench.figures import Figure, Result
 from bench.installation import INGEST
@@ -39,13 +39,13 @@ def duplicates(bench: Bench) -> Result:
     bench.fill_stock(bench.scale.pictures)
     keys = [f"duplicates/{number:06}" for number in range(bench.scale.duplicates)]
     bench.say(f"putting {len(keys)} duplicates while no ingest worker runs")
-    installation.stop(INGEST)
     already = running.catalog.images()
 
     def data(position: int) -> bytes:
         return bench.photographs.salted(STOCK, position % len(bench.stock))
 
-    objects.put(running.s3, running.place.bucket, keys, data)
+    with unattended(installation, len(keys)):
+        objects.put(running.s3, running.place.bucket, keys, data)
     ceiling = _reads_a_second(running.s3, running.place.bucket, keys[:_READ_AT_MOST])
     found = drain(installation, lambda: running.catalog.images() - already, len(keys))
     bench.copies += keys
@@ -75,9 +75,9 @@ def deletes(bench: Bench) -> Result:
     bench.fill_spare(bench.scale.pictures)
     keys, bench.spare = bench.spare, []
     bench.say(f"deleting {len(keys)} objects while no ingest worker runs")
-    installation.stop(INGEST)
     contents, images, vectors = running.catalog.contents(), running.catalog.images(), _vectors(running.place)
-    ceiling = len(keys) / objects.delete(running.s3, running.place.bucket, keys)
+    with unattended(installation, len(keys)):
+        ceiling = len(keys) / objects.delete(running.s3, running.place.bucket, keys)
     found = drain(installation, lambda: contents - running.catalog.contents(), len(keys))
     wait(lambda: running.catalog.images() == images - len(keys), "the images are gone")
     wait(lambda: _vectors(running.place) == vectors - len(keys), "the vectors are gone")

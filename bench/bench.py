@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from bench import ceiling, objects
 from bench.ceiling import Ceiling
@@ -13,6 +14,8 @@ from bench.photographs import Photographs
 from bench.running import wait
 
 STOCK = "stock"
+
+type Server = Literal["kafka", "database"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,11 @@ class Scale:
     idle_s: float = 1.0
     ceiling_s: float = 5.0
     load_s: float = 8.0
+    warm_up_s: float = 1.0
+    outages: Sequence[Server] = ("kafka", "database")
     outage_s: float = 60.0
+    compares: bool = True
+    """Whether the ingest worker compares everything after an outage, as it does by default."""
     stream_per_second: float = 4.0
     queries: int = 100
     beside: bool = True
@@ -40,8 +47,11 @@ QUICK = Scale(
     puts=6,
     idle_s=0.1,
     ceiling_s=1.0,
-    load_s=1.0,
-    outage_s=5.0,
+    load_s=0.6,
+    warm_up_s=0.3,
+    outages=("database",),
+    outage_s=4.0,
+    compares=False,
     queries=20,
     beside=False,
 )

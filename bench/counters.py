@@ -110,10 +110,11 @@ class Counts:
 
 def counts(catalog: Catalog, kafka: str, topic_prefix: str, s3: str, keys: tuple[str, str]) -> Counts:
     """All of it now."""
-    return Counts(catalog.statements(), asyncio.run(_messages(kafka, topic_prefix)), s3_calls(s3, *keys))
+    return Counts(catalog.statements(), asyncio.run(messages(kafka, topic_prefix)), s3_calls(s3, *keys))
 
 
-async def _messages(kafka: str, topic_prefix: str) -> Counter[str]:
+async def messages(kafka: str, topic_prefix: str) -> Counter[str]:
+    """How many messages each topic has got, by its name without the prefix."""
     topics = Topics(topic_prefix)
     names = [topics.bucket_events, topics.contents, topics.image_changes, topics.request_outcomes, topics.dead_letters]
     consumer = AIOKafkaConsumer(*names, bootstrap_servers=kafka)
@@ -136,7 +137,12 @@ def s3_calls(address: str, access_key: str, secret_key: str) -> Counter[str]:
     headers = {"Authorization": f"Bearer {token}"}
     answer = httpx.get(f"http://{address}/minio/metrics/v3/api/requests", headers=headers, timeout=30)
     answer.raise_for_status()
-    return Counter({found["call"]: int(float(found["count"])) for found in _S3_CALL.finditer(answer.text)})
+    return parse_s3_calls(answer.text)
+
+
+def parse_s3_calls(metrics: str) -> Counter[str]:
+    """The calls by name, from MinIO's ``/minio/metrics/v3/api/requests``."""
+    return Counter({found["call"]: int(float(found["count"])) for found in _S3_CALL.finditer(metrics)})
 
 
 def _base64url(data: bytes) -> bytes:

@@ -49,7 +49,7 @@ class Installation:
     @property
     def database(self) -> ServerName:
         """The name of the SQL server among the servers."""
-        [name] = set(self._stack.pids()) - {"kafka", "minio", "milvus"} or {"mariadb"}
+        [name] = set(self._stack.pids()) - {"kafka", "minio", "milvus"}
         return name  # type: ignore[return-value]  # A name that the stack gave.
 
     @property

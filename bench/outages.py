@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 
-from bench.bench import Bench
+from bench.bench import Bench, Server
 from bench.figures import Figure, Result
 from bench.objects import Stream
 from bench.running import Running, wait
-from tests.stack.stack import ServerName
 from tests.stack.supervisor import Supervisor
 
 _LOOK_S = 0.25
@@ -22,19 +22,19 @@ _SETTLED = (
 
 
 def measure(bench: Bench) -> Result:
-    """An outage of Kafka, and then one of the database. The ingest worker compares everything after each, as usual."""
+    """One outage after the other: of Kafka, and of the database."""
     figures: list[Figure] = []
-    with bench.installation.comparing():
-        for server in ("kafka", bench.installation.database):
-            bench.say(f"an outage of {server}, {bench.scale.outage_s:.0f} s")
+    with bench.installation.comparing() if bench.scale.compares else nullcontext():
+        for server in bench.scale.outages:
+            bench.say(f"an outage of the {server} server, {bench.scale.outage_s:.0f} s")
             figures += _outage(bench, server)
     return Result("outages", figures)
 
 
-def _outage(bench: Bench, server: ServerName) -> Iterator[Figure]:
+def _outage(bench: Bench, server: Server) -> Iterator[Figure]:
     """Seconds from the server's answering again until what was put before that is searchable and published."""
     installation, running, scale = bench.installation, bench.installation.running, bench.scale
-    prefix = f"outage-{server}/"
+    prefix, program = f"outage-{server}/", installation.database if server == "database" else "kafka"
 
     def data(number: int) -> bytes:
         return bench.photographs.salted(prefix, number)
@@ -42,10 +42,10 @@ def _outage(bench: Bench, server: ServerName) -> Iterator[Figure]:
     with Stream(running.s3, running.place.bucket, prefix, data, per_second=scale.stream_per_second) as stream:
         wait(lambda: _settled(running, prefix, stream.put) > 0, "the first picture is indexed", every_s=_LOOK_S)
         supervisor = installation.supervisor()
-        installation.kill_server(server)
+        installation.kill_server(program)
         running.catalog.forget_connection()
         _let_last(scale.outage_s, supervisor)
-        installation.start_server(server)
+        installation.start_server(program)
         back, missed = time.perf_counter(), stream.put
 
         def caught_up() -> bool:
@@ -54,8 +54,8 @@ def _outage(bench: Bench, server: ServerName) -> Iterator[Figure]:
 
         waiting = missed - _settled(running, prefix, missed)
         wait(caught_up, f"all is done after the outage of {server}", every_s=_LOOK_S, at_most_s=_AT_MOST_S)
-        yield Figure(f"catch_up_{_kind(server)}", time.perf_counter() - back, "s")
-        yield Figure(f"missed_{_kind(server)}", waiting, "pictures")
+        yield Figure(f"catch_up_{server}", time.perf_counter() - back, "s")
+        yield Figure(f"missed_{server}", waiting, "pictures")
 
 
 def _let_last(seconds: float, supervisor: Supervisor) -> None:
@@ -64,10 +64,6 @@ def _let_last(seconds: float, supervisor: Supervisor) -> None:
     while time.perf_counter() < ends:
         supervisor.look()
         time.sleep(_LOOK_S)
-
-
-def _kind(server: ServerName) -> str:
-    return "kafka" if server == "kafka" else "database"
 
 
 def _settled(running: Running, prefix: str, number: int) -> int:

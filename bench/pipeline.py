@@ -19,11 +19,10 @@ from pathlib import Path
 from rich.console import Console
 
 from bench import objects, report
-from bench.backlog import Drain, cpu_per_piece, drain, per_piece, watched
+from bench.backlog import Drain, cpu_per_piece, drain, per_piece, unattended, watched
 from bench.bench import STOCK, Bench
 from bench.ceiling import Ceiling
 from bench.figures import Figure, Result
-from bench.installation import INGEST
 from bench.photographs import Photographs
 from bench.running import Running, Spent
 from ops.copies import TRANSFORMS
@@ -80,9 +79,10 @@ def _from_backlog(bench: Bench) -> tuple[Spent, Drain]:
     """What the PUTs took, and then the work on them."""
     installation, running = bench.installation, bench.installation.running
     keys = [f"{BACKLOG}/{number:06}" for number in range(bench.scale.pictures)]
-    installation.stop(INGEST)
-    already, before = running.catalog.indexed(), running.usage()
-    objects.put(running.s3, running.place.bucket, keys, lambda position: bench.photographs.salted(BACKLOG, position))
+    already = running.catalog.indexed()
+    with unattended(installation, len(keys)):
+        before = running.usage()
+        objects.put(running.s3, running.place.bucket, keys, lambda number: bench.photographs.salted(BACKLOG, number))
     put = Spent.between(before, running.usage())
     found = drain(installation, lambda: running.catalog.indexed() - already, len(keys))
     bench.spare += keys

@@ -45,13 +45,15 @@ def _rates(results: Sequence[Result], axes: Axes) -> bool:
     """Pictures a second, each beside the ceiling of its minutes."""
     found = by_name(results)
     bars = [(label, found[name]) for name, label in _RATES if name in found]
+    if not bars:
+        return False
     labels = [label for label, _ in bars]
     axes.barh(labels, [figure.ceiling or 0 for _, figure in bars], color="0.85", label="decode + embed alone")
     axes.barh(labels, [figure.value for _, figure in bars], height=0.5, label="measured")
     axes.invert_yaxis()
     axes.set_xlabel("pictures a second")
     axes.legend()
-    return bool(bars)
+    return True
 
 
 def _cpu(results: Sequence[Result], axes: Axes) -> bool:
@@ -60,6 +62,8 @@ def _cpu(results: Sequence[Result], axes: Axes) -> bool:
         figure for result in results if result.measurement != "queries" for figure in result.figures if figure.of
     ]
     cpu = [figure for figure in details if figure.name.startswith("cpu ")]
+    if not cpu:
+        return False
     pieces = list(dict.fromkeys(figure.of for figure in cpu))
     left = dict.fromkeys(pieces, 0.0)
     for name in dict.fromkeys(figure.name for figure in cpu):
@@ -70,47 +74,51 @@ def _cpu(results: Sequence[Result], axes: Axes) -> bool:
     axes.invert_yaxis()
     axes.set_xlabel("milliseconds of CPU")
     axes.legend(ncols=2)
-    return bool(pieces)
+    return True
 
 
 def _backlogs(results: Sequence[Result], axes: Axes) -> bool:
     """How much of each backlog was done when."""
     drained = [result for result in results if "done" in result.series]
+    if not drained:
+        return False
     for result in drained:
         done = result.series["done"]
         axes.plot(result.series["seconds"], [each / max(done) for each in done], label=result.measurement)
     axes.set_xlabel("seconds since the work began")
     axes.set_ylabel("share done")
     axes.legend()
-    return bool(drained)
+    return True
 
 
 def _freshness(results: Sequence[Result], axes: Axes) -> bool:
     """From the acknowledged PUT until a search found the picture."""
     seconds = [each for result in results if result.measurement == "freshness" for each in result.series["seconds"]]
-    if seconds:
-        axes.ecdf(seconds)
+    if not seconds:
+        return False
+    axes.ecdf(seconds)
     axes.set_xlim(left=0)
     axes.set_xlabel("seconds from PUT to searchable")
     axes.set_ylabel("share of the pictures")
-    return bool(seconds)
+    return True
 
 
 def _queries(results: Sequence[Result], axes: Axes) -> bool:
     """Answers a second by the number of clients."""
     rates = [figure for figure in _of_queries(results) if figure.name == "answers a second"]
     counted = [figure for figure in rates if figure.of.rpartition(", ")[2].isdigit()]
+    if not counted:
+        return False
     for kind in dict.fromkeys(figure.of.partition(",")[0] for figure in counted):
         points = [
             (int(figure.of.rpartition(", ")[2]), figure.value) for figure in counted if figure.of.startswith(kind)
         ]
-        axes.plot(*zip(*points, strict=True), marker="o", label=kind)
-    axes.set_xscale("log", base=2)
+        axes.plot([str(clients) for clients, _ in points], [rate for _, rate in points], marker="o", label=kind)
     axes.set_xlabel("clients")
     axes.set_ylabel("answers a second")
     axes.set_ylim(bottom=0)
     axes.legend()
-    return bool(counted)
+    return True
 
 
 def _of_queries(results: Iterable[Result]) -> list[Figure]:

@@ -37,7 +37,6 @@ CLIENTS = (1, 8, 64)
 STALLED = 200
 ATTACKERS = 4
 _BESIDE = 4
-_WARM_UP_S = 1.0
 _COPY = "jpeg-10"
 
 type Timed = tuple[Load, Spent]
@@ -113,7 +112,7 @@ async def _figures(bench: Bench, requests: _Requests, ceiling: Ceiling) -> list[
     figures = [Figure("upload_ceiling_cpu", ceiling.cpu_ms, "ms a picture")]
     for kind, folder in requests.folders.items():
         figures += [Figure(part, spent, "ms", of=f"{kind}, bare") for part, spent in alone[kind].items()]
-        await load.in_own_process(requests.address, folder, clients=2, seconds=_WARM_UP_S)
+        await load.in_own_process(requests.address, folder, clients=2, seconds=scale.warm_up_s)
         timed = {count: await _timed(running, requests, folder, count, scale.load_s) for count in CLIENTS}
         figures += _of_kind(kind, timed, alone[kind]["sum"], ceiling.per_second if kind == "upload" else None)
     if scale.beside:

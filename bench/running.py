@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import os
@@ -15,7 +16,7 @@ import httpx
 from minio import Minio
 
 from bench import proc
-from bench.counters import Catalog, Counts, counts
+from bench.counters import Catalog, Counts, counts, messages
 from schemas.topics import DEFAULT_PREFIX
 
 STACK_FILE = Path(".stack/stack.json")
@@ -115,6 +116,10 @@ class Running:
         """What the servers have counted until now."""
         place = self.place
         return counts(self.catalog, place.kafka, place.topic_prefix, place.s3, (place.access_key, place.secret_key))
+
+    def events(self) -> int:
+        """How many bucket events Kafka has got."""
+        return asyncio.run(messages(self.place.kafka, self.place.topic_prefix))["bucket-events"]
 
     def note_peaks(self) -> None:
         """Remember how much memory the processes held at most; call it before one is ended."""
