@@ -38,6 +38,8 @@ from bench.goals import goals
 from bench.installation import Choice, installed
 from bench.measurements import MEASUREMENTS
 from bench.photographs import Photographs
+from tests.stack.install import InstallError, install_all
+from tests.stack.process import ServerError
 
 _PAINTED = 120
 _WIDTH = 140
@@ -46,9 +48,19 @@ _console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDT
 
 
 def main() -> int:
-    """Measure, print, and write what was asked for."""
+    """The command; 1 with a message if a server is missing or doesn't start, or if the work stands still."""
     options = _options()
     signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _run(options)
+    except (InstallError, ServerError, TimeoutError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    """Measure, print, and write what was asked for."""
     with tempfile.TemporaryDirectory(prefix="twinlens-bench-") as name:
         folder = Path(name)
         photographs = _photographs(options, folder)
@@ -67,7 +79,6 @@ def main() -> int:
         if options.plots:
             for path in plots.draw(results, options.plots):
                 _console.print(f"drawn: {path}")
-    return 0
 
 
 def _measure(options: argparse.Namespace, folder: Path, photographs: Photographs) -> list[Result]:
@@ -76,7 +87,8 @@ def _measure(options: argparse.Namespace, folder: Path, photographs: Photographs
     def say(text: str) -> None:
         print(f"bench: {time.monotonic() - began:5.0f} s  {text}", file=sys.stderr, flush=True)
 
-    say("starting the servers")
+    say("starting the servers (the first time, building MinIO takes some minutes)")
+    install_all()
     choice = Choice(options.index_workers, options.null_model)
     results: list[Result] = []
     with installed(folder, choice) as installation:
@@ -91,7 +103,10 @@ def _measure(options: argparse.Namespace, folder: Path, photographs: Photographs
 def _photographs(options: argparse.Namespace, folder: Path) -> Photographs:
     if options.photos is None:
         return Photographs.painted(folder / "gallery", _PAINTED)
-    return Photographs.of_folder(options.photos)
+    try:
+        return Photographs.of_folder(options.photos)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from error
 
 
 def _scale(options: argparse.Namespace) -> Scale:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from argparse import ArgumentTypeError
 
 import pytest
 from rich.console import Console
 
 from bench import report
+from bench.__main__ import _names
 from bench.backlog import rate
 from bench.figures import Figure, Result, by_name, quantile
 from bench.goals import Bound, Goal, goals, share_wanted
@@ -99,3 +101,14 @@ def test_the_tables_name_figures_details_and_goals_that_were_not_measured() -> N
 def test_numbers_are_written_with_the_digits_that_tell_something(value: float, text: str) -> None:
     """Nobody needs hundredths of a thousand."""
     assert report.number(value) == text
+
+
+def test_chosen_measurements_keep_their_order() -> None:
+    """Deletes come after what needs the pictures, however somebody names them."""
+    assert _names("deletes,pipeline") == ["pipeline", "deletes"]
+
+
+def test_a_measurement_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    """A slip of the pen is told before servers start."""
+    with pytest.raises(ArgumentTypeError, match="there is no duplicate; there are pipeline, .*duplicates"):
+        _names("duplicate")
