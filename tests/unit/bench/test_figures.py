@@ -110,5 +110,5 @@ def test_chosen_measurements_keep_their_order() -> None:
 
 def test_a_measurement_that_does_not_exist_is_refused_with_those_that_do() -> None:
     """A slip of the pen is told before servers start."""
-    with pytest.raises(ArgumentTypeError, match="there is no duplicate; there are pipeline, .*duplicates"):
+    with pytest.raises(ArgumentTypeError, match=r"there is no duplicate; there are pipeline, .*duplicates"):
         _names("duplicate")
