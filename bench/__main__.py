@@ -29,8 +29,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rich.console import Console
-
 from bench import plots, proc, report
 from bench.bench import QUICK, Bench, Scale
 from bench.figures import Result, by_name
@@ -42,9 +40,7 @@ from tests.stack.install import InstallError, install_all
 from tests.stack.process import ServerError
 
 _PAINTED = 120
-_WIDTH = 140
-"""Of the tables where no terminal tells how wide it is."""
-_console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+_console = report.terminal()
 
 
 def main() -> int:

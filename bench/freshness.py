@@ -16,8 +16,6 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
-from rich.console import Console
-
 from bench import report
 from bench.bench import Bench
 from bench.figures import Figure, Result, quantile
@@ -86,7 +84,7 @@ def main() -> None:
     running, photographs = Running.stack(), Photographs.of_folder(options.folder)
     result = freshness(running, photographs, TRANSFORMS["half-size"], count=options.count, idle_s=1.0)
     running.close()
-    report.show(Console(), [result], goals={})
+    report.show(report.terminal(), [result], goals={})
     if options.json:
         options.json.write_text(json.dumps(report.as_json([result], goals={}), indent=2), encoding="utf-8")
 

@@ -16,8 +16,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from rich.console import Console
-
 from bench import objects, report
 from bench.backlog import Drain, cpu_per_piece, drain, per_piece, unattended, watched
 from bench.bench import STOCK, Bench
@@ -121,7 +119,7 @@ def main() -> None:
     rate = Figure("running", _rate(steady), "pictures/s")
     result = Result("pipeline", [rate, *per_piece(steady, "picture"), *recall], steady.series)
     running.close()
-    report.show(Console(), [result], goals={})
+    report.show(report.terminal(), [result], goals={})
     if options.json:
         options.json.write_text(json.dumps(report.as_json([result], goals={}), indent=2), encoding="utf-8")
 

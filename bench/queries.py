@@ -18,7 +18,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
-from rich.console import Console
 
 from bench import load, report
 from bench.backlog import cpu_per_piece
@@ -203,7 +202,7 @@ def main() -> None:
     options = parser.parse_args()
     scale = dataclasses.replace(Scale(), pictures=options.pictures, load_s=options.seconds)
     with tempfile.TemporaryDirectory(prefix="twinlens-bench-") as name, installed(Path(name), Choice()) as installation:
-        console = Console()
+        console = report.terminal()
         result = measure(Bench(installation, Photographs.of_folder(options.folder), scale, console.print))
     report.show(console, [result], goals={})
     if options.json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,6 +13,13 @@ from rich.table import Table
 
 from bench.figures import Figure, Result, by_name
 from bench.goals import Goal
+
+_WIDTH = 140
+
+
+def terminal() -> Console:
+    """Where tables go: as wide as the terminal, or wide enough for all figures where there is none."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
 
 
 def show(console: Console, results: Sequence[Result], goals: Mapping[str, Goal]) -> None:
