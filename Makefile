@@ -54,7 +54,7 @@ format: $(READY) ## Put the code into its format.
 chaos: $(READY) packages ## Kill components at random under load and compare the end state; SEED=N replays a run.
 	@exec $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-bench: $(READY) packages ## Measure throughput, freshness, queries and accuracy; ARGS='…' go to it as they are.
+bench: $(READY) packages ## Measure everything on real servers, each figure beside its ceiling; ARGS=--quick for a smoke run.
 	@exec $(BIN)/python -m bench $(ARGS)
 
 requirements: $(READY) ## Compile requirements.txt, and the images' subset of it, anew from pyproject.toml.

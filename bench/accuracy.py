@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from bench.photographs import SUFFIXES
 from imaging.decoding import decode
 from imaging.embedding import Embedder, OnnxEmbedder, Vectors
 from imaging.limits import DecodeLimits
@@ -144,8 +145,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
-    suffixes = {".jpg", ".jpeg", ".png", ".webp"}
-    files = sorted(path for path in arguments.folder.rglob("*") if path.suffix.lower() in suffixes)
+    files = sorted(path for path in arguments.folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if len(files) < 2:
         parser.error(f"{arguments.folder} holds fewer than two pictures")
     result = measure(OnnxEmbedder(load_spec(arguments.model), arguments.threads), files[: arguments.limit])

@@ -2,66 +2,91 @@
 
     python -m bench.freshness FOLDER [--count 50] [--json FILE]
 
-The clock starts when the PUT is acknowledged, and a picture counts as found when a plain search (without
-``fresh``) gives its key from a JPEG copy, so that the answer comes from the vector index and not from the SHA-256.
+by itself measures a running ``make stack``. The clock starts when the PUT is acknowledged, and a picture counts as
+found when a plain search (without ``fresh``) gives its key from a copy with other bytes, so that the answer comes from
+the vector index and not from the SHA-256.
 """
 
+from __future__ import annotations
+
 import argparse
-import io
 import json
-import statistics
 import time
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
-from bench.running import Running, pictures, wait
+from bench import report
+from bench.bench import Bench
+from bench.figures import Figure, Result, quantile
+from bench.photographs import Photographs, salted
+from bench.running import Running, wait
 from ops.copies import TRANSFORMS
 
-console = Console()
-IDLE_S = 1.0
+LOOK_S = 0.02
+_AT_MOST_S = 60
+_LIKELY = 50
+"""The same picture may have been measured before, and its copies share the score: so many hits are looked through."""
+
+
+def measure(bench: Bench) -> Result:
+    """Seconds of so many PUTs. To a null model only the same pixels look alike."""
+    bench.say(f"{bench.scale.puts} PUTs, one after the other")
+    copy_of = TRANSFORMS["half-size"] if bench.null_model_ms is None else _same_pixels
+    running, scale = bench.installation.running, bench.scale
+    return freshness(running, bench.photographs, copy_of, count=scale.puts, idle_s=scale.idle_s)
+
+
+def freshness(
+    running: Running,
+    photographs: Photographs,
+    copy_of: Callable[[bytes], bytes],
+    *,
+    count: int,
+    idle_s: float,
+) -> Result:
+    """The same on any installation; ``idle_s`` passes between a picture that was found and the next PUT."""
+    seconds = []
+    for number in range(count):
+        copy = copy_of(photographs.file(number).read_bytes())
+        seconds.append(_one(running, f"fresh-{photographs.run}/{number:06}", photographs.salted("fresh", number), copy))
+        time.sleep(idle_s)
+    figures = [
+        Figure("median", quantile(seconds, 0.5), "s"),
+        Figure("p99", quantile(seconds, 0.99), "s"),
+        Figure("slowest", max(seconds), "s"),
+    ]
+    return Result("freshness", figures, {"seconds": [round(each, 3) for each in seconds]})
+
+
+def _one(running: Running, key: str, data: bytes, copy: bytes) -> float:
+    running.s3.put_object(running.place.bucket, key, BytesIO(data), len(data))
+    acknowledged = time.perf_counter()
+
+    def found() -> bool:
+        return any(key in hit["keys"] for hit in running.search(copy, limit=_LIKELY))
+
+    wait(found, f"a search finds {key}", every_s=LOOK_S, at_most_s=_AT_MOST_S)
+    return time.perf_counter() - acknowledged
+
+
+def _same_pixels(data: bytes) -> bytes:
+    return salted(data, "searched")
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure a running stack, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    running = Running.stack()
-    seconds = [_one(running, file) for file in track(pictures(options.folder)[: options.count], console=console)]
-    cuts = statistics.quantiles(seconds, n=100, method="inclusive")
-    figures = {
-        "count": len(seconds),
-        "median_s": round(statistics.median(seconds), 3),
-        "p99_s": round(cuts[98], 3),
-        "max_s": round(max(seconds), 3),
-    }
-    console.print_json(json.dumps(figures))
+    running, photographs = Running.stack(), Photographs.of_folder(options.folder)
+    result = freshness(running, photographs, TRANSFORMS["half-size"], count=options.count, idle_s=1.0)
+    running.close()
+    report.show(report.terminal(), [result], goals={})
     if options.json:
-        options.json.write_text(json.dumps(figures, indent=2))
-
-
-def _one(running: Running, file: Path) -> float:
-    """Seconds from the acknowledgement until a copy finds the key; a few bytes make the picture a new one."""
-    stamp = time.time_ns()
-    key = f"fresh-{stamp}/{file.name}"
-    data = file.read_bytes() + str(stamp).encode()
-    copy = TRANSFORMS["half-size"](file.read_bytes())
-    running.s3.put_object(running.bucket, key, io.BytesIO(data), len(data))
-    acknowledged = time.perf_counter()
-    for _ in wait(lambda: _finds(running, copy, key), every=0.02, at_most=60):
-        pass
-    passed = time.perf_counter() - acknowledged
-    time.sleep(IDLE_S)
-    return passed
-
-
-def _finds(running: Running, copy: bytes, key: str) -> bool:
-    # The same picture may have been measured before: its copies share the score, so look a little further.
-    return any(key in hit["keys"] for hit in running.search(copy, limit=50))
+        options.json.write_text(json.dumps(report.as_json([result], goals={}), indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":
