@@ -165,11 +165,32 @@ class RequestOutcome(Message):
     occurred_at: AwareDatetime
 
 
+MAX_EVENT_TEXT = 64
+"""A sequencer or ETag of an event that is longer counts as missing. MinIO's have 16, and at most 38 characters."""
+
+
+MAX_SIZE = 2**63 - 1
+"""The largest size in bytes that a database column holds; one that is larger counts as missing."""
+
+
+REMOVED_EVENTS = "s3:ObjectRemoved:"
+"""How the names of events about removals begin."""
+
+
 class ObjectHint(NamedTuple):
-    """What remains of an S3 event record: look at this object. ``event_time`` is when it was announced."""
+    """What remains of an S3 event record: look at this object. ``event_time`` is when it was announced.
+
+    ``sequencer``, ``etag`` and ``size`` (bytes) tell two announcements of one change from those of two changes. Each
+    is None where the record has none that can be read.
+    """
 
     ref: ObjectRef
     event_time: datetime | None = None
+    sequencer: str | None = None
+    etag: str | None = None
+    size: int | None = None
+    removed: bool = False
+    """Whether the event says so; the object may be there again."""
 
 
 def parse_bucket_event(value: bytes | None) -> list[ObjectHint]:
@@ -187,15 +208,29 @@ def parse_bucket_event(value: bytes | None) -> list[ObjectHint]:
 def _hint(record: Any) -> ObjectHint:
     try:
         bucket = record["s3"]["bucket"]["name"]
-        encoded = record["s3"]["object"]["key"]
-        key = unquote_plus(encoded, errors="strict")
+        entry = record["s3"]["object"]
+        key = unquote_plus(entry["key"], errors="strict")
         for text in (bucket, key):
             text.encode()
     except (KeyError, TypeError, AttributeError, UnicodeError) as error:
         raise MalformedMessage(f"an S3 event record without a readable bucket and key: {error!r}") from error
     if not isinstance(bucket, str) or not bucket or not key:
         raise MalformedMessage("an S3 event record with an empty bucket or key")
-    return ObjectHint(ObjectRef(bucket, key), _event_time(record.get("eventTime")))
+    event_name, size = record.get("eventName"), entry.get("size")
+    return ObjectHint(
+        ObjectRef(bucket, key),
+        _event_time(record.get("eventTime")),
+        sequencer=_event_text(entry.get("sequencer")),
+        etag=_event_text(entry.get("eTag")),
+        size=size if type(size) is int and 0 <= size <= MAX_SIZE else None,
+        removed=isinstance(event_name, str) and event_name.startswith(REMOVED_EVENTS),
+    )
+
+
+def _event_text(text: Any) -> str | None:
+    """A short text of an event, or None: what it says only saves work, so that a broken one is no reason to refuse."""
+    readable = isinstance(text, str) and 0 < len(text) <= MAX_EVENT_TEXT and text.isascii() and text.isprintable()
+    return text if readable else None
 
 
 def _event_time(text: Any) -> datetime | None:
@@ -207,14 +242,20 @@ def _event_time(text: Any) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def bucket_event(ref: ObjectRef, *, event_name: str, event_time: datetime) -> bytes:
-    """An S3 event message with one record, as MinIO would send it; ``event_name`` says who sends it really."""
+def bucket_event(
+    ref: ObjectRef, *, event_name: str, event_time: datetime, sequencer: str | None = None, etag: str | None = None
+) -> bytes:
+    """An S3 event message with one record, as MinIO would send it; ``event_name`` says who sends it really.
+
+    Without a ``sequencer``, as in our own hints, the event can't be taken for one that was looked at already.
+    """
+    entry = {"key": quote_plus(ref.key), "eTag": etag, "sequencer": sequencer}
     record = {
         "eventVersion": "2.0",
         "eventSource": "twinlens",
         "eventTime": event_time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "eventName": event_name,
-        "s3": {"bucket": {"name": ref.bucket}, "object": {"key": quote_plus(ref.key)}},
+        "s3": {"bucket": {"name": ref.bucket}, "object": {name: value for name, value in entry.items() if value}},
     }
     return json.dumps({"EventName": event_name, "Key": str(ref), "Records": [record]}).encode()
 

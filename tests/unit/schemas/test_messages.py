@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from schemas.errors import MalformedMessage
 from schemas.messages import (
+    MAX_EVENT_TEXT,
     MAX_NESTING,
+    MAX_SIZE,
     ContentChanged,
     ImageChanged,
+    ObjectHint,
     bucket_event,
     encode_key,
     load_json,
@@ -25,9 +28,10 @@ from schemas.records import ContentId, ImageState, ObjectRef
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 
 
-def event(key: Any = "k", bucket: Any = "pictures", **record: Any) -> bytes:
-    """An S3 event with one record."""
-    return json.dumps({"Records": [{"s3": {"bucket": {"name": bucket}, "object": {"key": key}}, **record}]}).encode()
+def event(key: Any = "k", bucket: Any = "pictures", *, entry: dict[str, Any] | None = None, **record: Any) -> bytes:
+    """An S3 event with one record; ``entry`` is what it says of its object beside the key."""
+    described = {"key": key, **(entry or {})}
+    return json.dumps({"Records": [{"s3": {"bucket": {"name": bucket}, "object": described}, **record}]}).encode()
 
 
 @pytest.mark.parametrize(
@@ -74,6 +78,60 @@ def test_the_time_of_minio_is_read() -> None:
     """As MinIO writes it; a time without a zone is UTC."""
     assert parse_bucket_event(event(eventTime="2026-01-02T03:04:05.678Z"))[0].event_time == NOW
     assert parse_bucket_event(event(eventTime="2026-01-02T03:04:05.678"))[0].event_time == NOW
+
+
+def test_a_record_tells_which_change_it_announces() -> None:
+    """Sequencer, ETag and size are read as MinIO writes them, and tell one change from the next."""
+    entry = {"size": 5, "eTag": "4b3a6218bb3e3a7303e8a171a60fcf92", "sequencer": "18EB3BCF8C59A5C1"}
+    [hint] = parse_bucket_event(event(entry=entry, eventName="s3:ObjectCreated:Put"))
+    assert (hint.sequencer, hint.etag, hint.size) == (entry["sequencer"], entry["eTag"], entry["size"])
+    assert not hint.removed
+
+
+@pytest.mark.parametrize(
+    ("event_name", "removed"),
+    [
+        ("s3:ObjectRemoved:Delete", True),
+        ("s3:ObjectRemoved:DeleteMarkerCreated", True),
+        ("s3:ObjectRemoved:NoOP", True),
+        ("s3:ObjectCreated:Put", False),
+        ("s3:ObjectRemovedOrNot", False),
+        ("twinlens:Retry", False),
+        (None, False),
+        (["s3:ObjectRemoved:Delete"], False),
+    ],
+)
+def test_a_removal_is_told_by_the_name_of_the_event(event_name: Any, removed: bool) -> None:
+    """Every kind of removal counts, and nothing else does."""
+    assert parse_bucket_event(event(eventName=event_name))[0].removed is removed
+
+
+@pytest.mark.parametrize("value", [None, "", 5, True, ["x"], {"x": 1}, "x" * 65, "\ud800", "ü", "a\nb"])
+def test_a_text_that_is_no_identifier_counts_as_missing(value: Any) -> None:
+    """A broken sequencer or ETag only loses its use; the object is looked at all the same."""
+    [hint] = parse_bucket_event(event(entry={"sequencer": value, "eTag": value}))
+    assert hint == ObjectHint(ObjectRef("pictures", "k"))
+
+
+@pytest.mark.parametrize("value", [None, "5", 5.0, True, -1, 2**63, [5]])
+def test_a_size_that_is_no_number_of_bytes_counts_as_missing(value: Any) -> None:
+    """A broken size only loses its use."""
+    assert parse_bucket_event(event(entry={"size": value}))[0].size is None
+
+
+def test_identifiers_up_to_the_bound_are_read() -> None:
+    """The bounds are what they say."""
+    [hint] = parse_bucket_event(event(entry={"sequencer": "x" * 64, "eTag": "y" * 64, "size": 2**63 - 1}))
+    assert (hint.sequencer, hint.etag, hint.size) == ("x" * 64, "y" * 64, 2**63 - 1)
+
+
+def test_our_own_events_name_a_change_only_if_they_are_told_one() -> None:
+    """A hint of ours is never mistaken for an announcement that was looked at already."""
+    ref = ObjectRef("pictures", "k")
+    [plain] = parse_bucket_event(bucket_event(ref, event_name="test", event_time=NOW))
+    assert (plain.sequencer, plain.etag, plain.size) == (None, None, None)
+    named = bucket_event(ref, event_name="s3:ObjectRemoved:Delete", event_time=NOW, sequencer="18EB", etag="4b3a")
+    assert parse_bucket_event(named) == [ObjectHint(ref, NOW, sequencer="18EB", etag="4b3a", removed=True)]
 
 
 MALFORMED = {
@@ -145,11 +203,12 @@ RECORDS = st.fixed_dictionaries(
         | st.fixed_dictionaries(
             {},
             optional={
-                "bucket": JSON | st.fixed_dictionaries({"name": JSON}),
-                "object": JSON | st.fixed_dictionaries({"key": JSON}),
+                "bucket": JSON | st.fixed_dictionaries({"name": JSON | st.just("pictures")}),
+                "object": JSON | st.fixed_dictionaries({"key": JSON, "sequencer": JSON, "eTag": JSON, "size": JSON}),
             },
         ),
         "eventTime": JSON,
+        "eventName": JSON,
     },
 )
 
@@ -173,6 +232,9 @@ def test_any_bytes_are_hints_or_malformed(value: bytes) -> None:
         assert len(hint.ref.image_id) == 32
         encode_key(hint.ref)
         assert hint.event_time is None or hint.event_time.tzinfo is not None
+        for text in (hint.sequencer, hint.etag):
+            assert text is None or 0 < len(text.encode()) <= MAX_EVENT_TEXT
+        assert hint.size is None or 0 <= hint.size <= MAX_SIZE
 
 
 @settings(max_examples=300, deadline=None)
