@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
+from xml.etree.ElementTree import ParseError
 
 import aiohttp
 from minio.error import MinioException, S3Error
@@ -27,6 +28,9 @@ _REFUSED: Final = frozenset(
 
 _LOST: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
 
+_TROUBLES: Final = (MinioException, HTTPError, aiohttp.ClientError, TimeoutError, ParseError)
+"""What the clients raise when the server or the network does not answer as it should; minio-py parses any XML."""
+
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
@@ -39,7 +43,7 @@ def translated(what: str) -> Iterator[None]:
         yield
     except S3Error as error:
         raise verdict(error.code, f"{what}: {error.code}: {error.message}") from error
-    except (MinioException, HTTPError, aiohttp.ClientError, TimeoutError) as error:
+    except _TROUBLES as error:
         raise ObjectStoreOutage(f"{what}: {str(error) or type(error).__name__}") from error
 
 

@@ -69,20 +69,20 @@ class S3Reading:
                     return state_of(ref, answer)
                 code = answer.headers.get(ERROR_CODE_HEADER)
                 if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or code is not None:
-                    _raise_unless_missing(code, f"HEAD {ref}: HTTP {answer.status}: {code}")
+                    _raise_unless_missing(answer, code, f"HEAD {ref}: HTTP {answer.status}: {code}")
                     return None
             # Without a code, the answer to a HEAD can't tell a missing object from a missing bucket; a GET's can.
             async with self._asked("GET", ref) as answer:
                 if answer.status in _FOUND:
                     return state_of(ref, answer)
-                _raise_unless_missing(*await _complaint(answer, ref))
+                _raise_unless_missing(answer, *await _complaint(answer, ref))
                 return None
 
     async def read(self, ref: ObjectRef, sink: Sink, *, max_bytes: int) -> ObjectState | None:
         """See ObjectReader. ``sink`` is called in the event loop's thread."""
         async with self._gate, self._asked("GET", ref) as answer:
             if answer.status not in _FOUND:
-                _raise_unless_missing(*await _complaint(answer, ref))
+                _raise_unless_missing(answer, *await _complaint(answer, ref))
                 return None
             state = state_of(ref, answer)
             if state.size > max_bytes:
@@ -167,9 +167,9 @@ def _range_headers(offset: int, length: int | None, etag: str | None) -> dict[st
     return headers
 
 
-def _raise_unless_missing(code: str | None, what: str) -> None:
+def _raise_unless_missing(answer: aiohttp.ClientResponse, code: str | None, what: str) -> None:
     """Raise what the server's error means, unless the object alone is missing."""
-    if code != MISSING:
+    if (answer.status, code) != (HTTPStatus.NOT_FOUND, MISSING):
         raise verdict(code, what)
 
 
