@@ -39,18 +39,28 @@ def answering(answer: bytes, *, to_head: bytes | None = None) -> Iterator[Object
 
 @dataclass
 class Line:
-    """What a server of this module saw: the methods of requests, and the connections opened and left by clients."""
+    """What a server of this module saw: what clients said, and the connections that they opened and left."""
 
     endpoint: str = ""
-    methods: list[str] = field(default_factory=list)
+    said: bytearray = field(default_factory=bytearray)
     opened: int = 0
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
     def note(self, data: bytes) -> None:
-        """Note the requests that begin in these bytes of a client; ours have no body."""
-        self.methods += [found[1].decode() for found in _REQUEST_LINE.finditer(data)]
+        """Note these bytes of a client."""
+        self.said += data
         self.asked.set()
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods of all requests so far."""
+        return [found[1].decode() for found in _REQUEST_LINE.finditer(self.said)]
+
+    def header(self, name: str) -> list[str]:
+        """The values of a header in all requests so far."""
+        lines = [line.partition(":") for line in self.said.decode("latin-1").split("\r\n")]
+        return [value.strip() for found, _, value in lines if found.lower() == name.lower()]
 
 
 @asynccontextmanager
