@@ -1,13 +1,13 @@
-"""Objects in MinIO or another S3 server, by minio-py in threads of its own."""
+"""Objects in MinIO or another S3 server: read by aiohttp, everything else by minio-py in threads of its own."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from datetime import timedelta
-from http import HTTPStatus
 from itertools import islice
 from typing import Final
 
@@ -16,32 +16,37 @@ from minio import Minio
 from minio.datatypes import Object
 from minio.error import S3Error
 
-from schemas.errors import ObjectStoreOutage, ObjectTooLarge, PreconditionFailed
+from schemas.errors import ObjectStoreOutage, PreconditionFailed
 from schemas.records import ObjectRef, ObjectState
 from schemas.settings import ObjectSettings
 from stores.objects.keys import checked_bucket, checked_ref
 from stores.objects.ports import Sink
-from stores.objects.s3_answers import Response, give_back, listed_state, next_piece, put_headers, state_of
+from stores.objects.s3_answers import listed_state, put_headers
 from stores.objects.s3_buckets import ensure_announced_bucket
 from stores.objects.s3_errors import translated
+from stores.objects.s3_reading import S3Reading
 
 PAGE: Final = 1000
 _LONGEST_LINK: Final = timedelta(days=7)
 
 
 class S3Objects:
-    """An ObjectWriter on one S3 server. ``threads`` is the number of requests that can run at once.
+    """An ObjectWriter on one S3 server. ``at_once`` is the number of heads and reads, and of other calls, that can run.
 
-    Nothing is tried again here: who calls decides how long an outage is waited out.
+    Nothing is tried again here: who calls decides how long an outage is waited out. One event loop can use it.
     """
 
-    def __init__(self, settings: ObjectSettings, *, threads: int = 16) -> None:
+    def __init__(self, settings: ObjectSettings, *, at_once: int = 16) -> None:
         self._notification_arns = settings.notification_arns
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="s3")
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="s3")
+        # OpenSSL's own list of authorities: the system's, or the one that SSL_CERT_FILE names.
+        trust = ssl.create_default_context() if settings.secure else None
+        self._reading = S3Reading(settings, at_once=at_once, trust=trust)
         self._http = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=settings.timeout_s, read=settings.timeout_s),
-            maxsize=threads,
+            maxsize=at_once,
             retries=False,
+            ssl_context=trust,
         )
         self._client = Minio(
             settings.endpoint,
@@ -56,36 +61,23 @@ class S3Objects:
         """Give back the connections; requests under way end by themselves."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._http.clear()
+        await self._reading.close()
 
     async def head(self, ref: ObjectRef) -> ObjectState | None:
         """See ObjectReader."""
-        checked_ref(ref)
-        return await self._run(lambda: self._head(ref))
+        return await self._reading.head(checked_ref(ref))
 
     async def read(self, ref: ObjectRef, sink: Sink, *, max_bytes: int) -> ObjectState | None:
-        """See ObjectReader. ``sink`` is called in a thread, and no more once the call was cancelled."""
-        checked_ref(ref)
-        abandoned = threading.Event()
-        try:
-            return await self._run(lambda: self._read(ref, sink, max_bytes, abandoned))
-        finally:
-            abandoned.set()
+        """See ObjectReader. ``sink`` is called in the event loop's thread."""
+        return await self._reading.read(checked_ref(ref), sink, max_bytes=max_bytes)
 
     async def stream(
         self, ref: ObjectRef, *, offset: int = 0, length: int | None = None, etag: str | None = None
     ) -> AsyncIterator[bytes]:
         """See ObjectReader. A range beyond the end is empty."""
-        checked_ref(ref)
-        if length == 0:
-            return
-        response = await self._run(lambda: self._open_range(ref, offset, length, etag))
-        if response is None:
-            return
-        try:
-            while piece := await self._run(lambda: next_piece(response, ref)):
+        async with aclosing(self._reading.stream(checked_ref(ref), offset, length, etag)) as pieces:
+            async for piece in pieces:
                 yield piece
-        finally:
-            give_back(response)
 
     async def list(self, bucket: str, *, prefix: str = "", start_after: str = "") -> AsyncIterator[ObjectState]:
         """See ObjectReader. One page of 1,000 is in memory at a time."""
@@ -147,63 +139,6 @@ class S3Objects:
 
     async def _run[T](self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-
-    def _head(self, ref: ObjectRef) -> ObjectState | None:
-        with translated(f"HEAD {ref}"):
-            try:
-                return state_of(ref, self._client.stat_object(ref.bucket, ref.key).metadata or {})
-            except S3Error as error:
-                if error.response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                    raise
-        # The answer to a HEAD has no body and can't tell a missing object from a missing bucket; a GET's can.
-        response = self._get(ref)
-        if response is None:
-            return None
-        try:
-            return state_of(ref, response.headers)
-        finally:
-            give_back(response)
-
-    def _get(self, ref: ObjectRef) -> Response | None:
-        with translated(f"GET {ref}"):
-            try:
-                return self._client.get_object(ref.bucket, ref.key)
-            except S3Error as error:
-                if error.code == "NoSuchKey":
-                    return None
-                raise
-
-    def _read(self, ref: ObjectRef, sink: Sink, max_bytes: int, abandoned: threading.Event) -> ObjectState | None:
-        response = self._get(ref)
-        if response is None:
-            return None
-        try:
-            state = state_of(ref, response.headers)
-            if state.size > max_bytes:
-                raise ObjectTooLarge(f"{ref} has {state.size:,} bytes; {max_bytes:,} are allowed")
-            left = state.size
-            while not abandoned.is_set() and (piece := next_piece(response, ref)):
-                sink(piece)
-                left -= len(piece)
-        finally:
-            give_back(response)
-        if left:
-            raise ObjectStoreOutage(f"GET {ref}: the answer ended {left:,} bytes too early")
-        return state
-
-    def _open_range(self, ref: ObjectRef, offset: int, length: int | None, etag: str | None) -> Response | None:
-        condition: dict[str, str | list[str] | tuple[str]] = {"If-Match": f'"{etag}"'} if etag else {}
-        with translated(f"GET {ref}"):
-            try:
-                return self._client.get_object(
-                    ref.bucket, ref.key, offset=offset, length=length or 0, request_headers=condition
-                )
-            except S3Error as error:
-                if error.code == "InvalidRange":
-                    return None
-                if error.code == "NoSuchKey":
-                    raise PreconditionFailed(f"{ref} is gone") from error
-                raise
 
     def _check(self, bucket: str) -> None:
         with translated(f"look at bucket {bucket}"):

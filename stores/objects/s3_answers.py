@@ -7,21 +7,20 @@ from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
+from xml.etree.ElementTree import ParseError
 
+import aiohttp
 import urllib3
 from minio.datatypes import Object
+from minio.error import S3Error
 
 from schemas.errors import ObjectStoreOutage, RequestRefused
 from schemas.records import ObjectRef, ObjectState
-from stores.objects.s3_errors import translated
 
-PIECE_BYTES: Final = 256 * 1024
 USER_METADATA: Final = "x-amz-meta-"
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 """RFC 9110's token."""
-
-type Response = urllib3.BaseHTTPResponse
 
 
 def put_headers(content_type: str, metadata: Mapping[str, str]) -> dict[str, str]:
@@ -37,19 +36,39 @@ def put_headers(content_type: str, metadata: Mapping[str, str]) -> dict[str, str
     return headers
 
 
-def state_of(ref: ObjectRef, headers: Mapping[str, str]) -> ObjectState:
-    """The object's state from the headers of the answer to a HEAD or GET."""
-    lower = {name.lower(): value for name, value in headers.items()}
-    return ObjectState(
-        ref=ref,
-        etag=lower.get("etag", "").strip('"'),
-        size=int(lower.get("content-length", "0")),
-        last_modified=parsedate_to_datetime(lower["last-modified"]).astimezone(UTC),
-        content_type=lower.get("content-type", "application/octet-stream"),
-        metadata={
-            name.removeprefix(USER_METADATA): value for name, value in lower.items() if name.startswith(USER_METADATA)
-        },
-    )
+def state_of(ref: ObjectRef, answer: aiohttp.ClientResponse) -> ObjectState:
+    """The object's state from the headers of the answer to a HEAD or GET, which are Latin-1 as HTTP has it.
+
+    Raises ObjectStoreOutage for an answer that no S3 server gives, such as a proxy's page.
+    """
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.raw_headers}
+    try:
+        return ObjectState(
+            ref=ref,
+            etag=headers.get("etag", "").strip('"'),
+            size=int(headers["content-length"]),
+            last_modified=parsedate_to_datetime(headers["last-modified"]).astimezone(UTC),
+            content_type=headers.get("content-type", "application/octet-stream"),
+            metadata={
+                name.removeprefix(USER_METADATA): value
+                for name, value in headers.items()
+                if name.startswith(USER_METADATA)
+            },
+        )
+    except (KeyError, ValueError) as error:
+        raise ObjectStoreOutage(f"{answer.method} {ref}: no S3 answer: its headers lack or garble {error}") from error
+
+
+def complaint_of(answer: aiohttp.ClientResponse, body: bytes) -> tuple[str | None, str]:
+    """The S3 error code of an answer, if it has one, and what is to be said of it."""
+    if answer.content_type == "application/xml":
+        try:
+            error = S3Error.fromxml(urllib3.HTTPResponse(body, status=answer.status))
+        except (ParseError, ValueError):
+            pass
+        else:
+            return error.code, f"{error.code}: {error.message}"
+    return None, f"HTTP {answer.status} {answer.reason}"
 
 
 def listed_state(bucket: str, item: Object) -> ObjectState:
@@ -63,15 +82,3 @@ def listed_state(bucket: str, item: Object) -> ObjectState:
         # A listing has milliseconds, the answers to HEAD and GET whole seconds.
         last_modified=item.last_modified.astimezone(UTC).replace(microsecond=0),
     )
-
-
-def next_piece(response: Response, ref: ObjectRef) -> bytes:
-    """Bytes as they are stored: urllib3 would unpack an object that was stored with a Content-Encoding."""
-    with translated(f"GET {ref}"):
-        return response.read(PIECE_BYTES, decode_content=False)
-
-
-def give_back(response: Response) -> None:
-    """Keep the connection if the answer was read to its end, else cut it."""
-    response.close()
-    response.release_conn()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
-import socketserver
-import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,14 +15,18 @@ from minio import Minio
 from minio.notificationconfig import NotificationConfig, QueueConfig, SuffixFilterRule
 from pydantic import SecretStr
 
-from schemas.errors import ConfigurationError, ObjectStoreOutage, RequestRefused
+from schemas.errors import ConfigurationError, ObjectStoreOutage, ObjectTooLarge, RequestRefused
 from schemas.records import ObjectRef
 from schemas.settings import ObjectSettings
 from stores.objects.s3 import S3Objects
 from tests.contracts.object_stores import keys_of, read_all, s3_settings, stream_all
+from tests.contracts.s3_servers import answering, relayed, stalling
 from tests.contracts.waiting import silent_port, until
+from tests.integration.certificates import Authority
 from tests.stack.fixtures import Servers
-from tests.stack.minio import MAIN_ROUTE, TEST_ROUTES
+from tests.stack.install import minio_program
+from tests.stack.minio import MAIN_ROUTE, TEST_ROUTES, new_credentials
+from tests.stack.process import Command, ServerProcess, free_port, port_answers
 from tests.stack.stack import Stack
 
 
@@ -142,27 +144,6 @@ async def test_metadata_beyond_ascii_is_refused(store: S3Objects, bucket: str) -
             await store.put(ObjectRef(bucket, "a.png"), b"", content_type="image/png", metadata={name: "x"})
 
 
-@contextmanager
-def answering(answer: bytes) -> Iterator[ObjectSettings]:
-    """Settings of a server that gives the same answer to every request, and hangs up."""
-
-    class Handler(socketserver.StreamRequestHandler):
-        def handle(self) -> None:
-            while self.rfile.readline().strip():
-                pass
-            self.wfile.write(answer)
-
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        yield ObjectSettings(endpoint=f"127.0.0.1:{server.server_address[1]}", timeout_s=2)
-        server.shutdown()
-        thread.join()
-
-
 def http(status: str, body: bytes, *headers: str) -> bytes:
     """An HTTP answer."""
     return "\r\n".join([f"HTTP/1.1 {status}", "Connection: close", *headers, "", ""]).encode() + body
@@ -185,6 +166,9 @@ def s3_error(status: str, code: str) -> bytes:
         s3_error("404 Not Found", "NoSuchBucket"),
         http("502 Bad Gateway", b"<html>nginx</html>", "Content-Type: text/html", "Content-Length: 18"),
         http("404 Not Found", b"<html>nginx</html>", "Content-Type: text/html", "Content-Length: 18"),
+        http("404 Not Found", b"5\r\n<Err", "Content-Type: application/xml", "Transfer-Encoding: chunked"),
+        http("404 Not Found", b"<Error", "Content-Type: application/xml", "Content-Length: 6"),
+        http("200 OK", b"<html>", "Content-Type: text/html", "Content-Length: 6"),
         http("200 OK", b"half", "Content-Length: 8", 'ETag: "x"', "Last-Modified: Mon, 01 Jan 2024 00:00:00 GMT"),
         b"no HTTP at all\r\n\r\n",
         b"",
@@ -198,6 +182,9 @@ def s3_error(status: str, code: str) -> bytes:
         "no-bucket",
         "proxy-502",
         "proxy-404",
+        "cut-off-404",
+        "no-xml-404",
+        "proxy-200",
         "cut-off",
         "garbage",
         "empty",
@@ -208,10 +195,12 @@ async def test_broken_answers_are_outages(answer: bytes) -> None:
     with answering(answer) as settings:
         opened = S3Objects(settings)
         ref = ObjectRef("pictures", "a.png")
-        for call in (read_all(opened, ref), stream_all(opened.stream(ref))):
+        with pytest.raises(ObjectStoreOutage):
+            await read_all(opened, ref)
+        if b"text/html" not in answer or b"200 OK" not in answer:
             with pytest.raises(ObjectStoreOutage):
-                await call
-        if b"half" not in answer:
+                await stream_all(opened.stream(ref))
+        if b"200 OK" not in answer:
             for other in (opened.head(ref), keys_of(opened, "pictures"), opened.check("pictures")):
                 with pytest.raises(ObjectStoreOutage):
                     await other
@@ -227,6 +216,199 @@ async def test_a_server_that_hangs_is_an_outage_after_the_time_limit() -> None:
             await opened.check("pictures")
         assert time.monotonic() - started < 2
         await opened.close()
+
+
+HALF = http(
+    "200 OK", b"half", "Content-Length: 8", 'ETag: "x"', "Last-Modified: Mon, 01 Jan 2024 00:00:00 GMT"
+).replace(b"Connection: close\r\n", b"")
+
+
+@pytest.mark.parametrize("answer", [b"", HALF], ids=["silent", "half"])
+async def test_a_read_that_hangs_is_an_outage_after_the_time_limit(answer: bytes) -> None:
+    """Whether nothing comes or the bytes stop half-way, and without a second try."""
+    async with stalling(answer) as line:
+        opened = S3Objects(ObjectSettings(endpoint=line.endpoint, timeout_s=0.5))
+        started = time.monotonic()
+        with pytest.raises(ObjectStoreOutage, match=r"GET pictures/a\.png"):
+            await read_all(opened, ObjectRef("pictures", "a.png"))
+        assert time.monotonic() - started < 2
+        assert line.methods == ["GET"]
+        await opened.close()
+
+
+@pytest.mark.parametrize("answer", [b"", HALF], ids=["silent", "half"])
+async def test_a_cancelled_read_closes_its_connection(answer: bytes) -> None:
+    """Nothing is left to wait for a server that nobody waits for any more."""
+    async with stalling(answer) as line:
+        opened = S3Objects(ObjectSettings(endpoint=line.endpoint, timeout_s=60))
+        reading = asyncio.create_task(read_all(opened, ObjectRef("pictures", "a.png")))
+        await asyncio.wait_for(line.asked.wait(), 10)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        await asyncio.wait_for(line.left.wait(), 10)
+        await opened.close()
+
+
+async def test_streams_that_nobody_takes_hinder_no_other_call(store: S3Objects, bucket: str) -> None:
+    """However many clients stall in the middle of a file, objects are found and read beside them."""
+    ref = ObjectRef(bucket, "a.png")
+    await store.put(ref, bytes(3_000_000), content_type="image/png")
+    streams = [store.stream(ref) for _ in range(40)]
+    await asyncio.wait_for(asyncio.gather(*map(anext, streams)), 20)
+    assert await asyncio.wait_for(store.head(ref), 10) is not None
+    assert await asyncio.wait_for(read_all(store, ref), 10) is not None
+    assert [len(await stream_all(stream)) > 0 for stream in streams] == [True] * len(streams)
+
+
+async def test_a_missing_object_costs_one_request(settings: ObjectSettings, bucket: str) -> None:
+    """MinIO tells a missing object from a missing bucket in the answer to a HEAD, and the connection is kept."""
+    async with relayed(settings.endpoint) as line:
+        opened = S3Objects(settings.model_copy(update={"endpoint": line.endpoint}))
+        assert await opened.head(ObjectRef(bucket, "missing.png")) is None
+        assert line.methods == ["HEAD"]
+        with pytest.raises(ObjectStoreOutage, match="NoSuchBucket"):
+            await opened.head(ObjectRef(f"{bucket}-missing", "missing.png"))
+        assert line.methods == ["HEAD", "HEAD"]
+        assert await read_all(opened, ObjectRef(bucket, "missing.png")) is None
+        assert line.methods == ["HEAD", "HEAD", "GET"]
+        assert line.opened == 1
+        await opened.close()
+
+
+async def test_one_connection_serves_one_call_after_another(settings: ObjectSettings, s3: Minio, bucket: str) -> None:
+    """It is kept after each answer that was read to its end, and given up with one that was not."""
+    s3.put_object(bucket, "a.png", io.BytesIO(bytes(3_000_000)), 3_000_000)
+    ref = ObjectRef(bucket, "a.png")
+    async with relayed(settings.endpoint) as line:
+        opened = S3Objects(settings.model_copy(update={"endpoint": line.endpoint}))
+        for _ in range(3):
+            assert await opened.head(ref) is not None
+            assert await read_all(opened, ref) is not None
+            assert await stream_all(opened.stream(ref, offset=2_999_000))
+        assert line.opened == 1
+        with pytest.raises(ObjectTooLarge):
+            await read_all(opened, ref, max_bytes=1)
+        assert await opened.head(ref) is not None
+        assert line.opened == 2
+        await opened.close()
+
+
+@pytest.mark.parametrize("to_head", [http("404 Not Found", b""), http("403 Forbidden", b"")], ids=["404", "403"])
+async def test_a_server_without_error_codes_in_headers_is_asked_again(to_head: bytes) -> None:
+    """Its answer to a HEAD says little, and so the one to a GET counts: missing object, missing bucket, or there."""
+    ref = ObjectRef("pictures", "a.png")
+    with answering(s3_error("404 Not Found", "NoSuchKey"), to_head=to_head) as settings:
+        opened = S3Objects(settings)
+        assert await opened.head(ref) is None
+        await opened.close()
+    with answering(s3_error("404 Not Found", "NoSuchBucket"), to_head=to_head) as settings:
+        opened = S3Objects(settings)
+        with pytest.raises(ObjectStoreOutage, match="NoSuchBucket"):
+            await opened.head(ref)
+        await opened.close()
+    with answering(HALF, to_head=to_head) as settings:
+        opened = S3Objects(settings)
+        state = await opened.head(ref)
+        assert state is not None
+        assert (state.etag, state.size) == ("x", 8)
+        await opened.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        ("404 Not Found", "NoSuchBucket", ObjectStoreOutage),
+        ("403 Forbidden", "AccessDenied", ObjectStoreOutage),
+        ("503 Service Unavailable", "SlowDown", ObjectStoreOutage),
+        ("503 Service Unavailable", "NoSuchKey", ObjectStoreOutage),
+        ("400 Bad Request", "XMinioInvalidObjectName", RequestRefused),
+    ],
+)
+async def test_an_error_code_in_the_header_means_what_it_means_in_a_body(
+    status: str, code: str, error: type[Exception]
+) -> None:
+    """Only a 404 that says NoSuchKey is a missing object; a GET, which would deny it all, isn't sent."""
+    to_head = http(status, b"", f"x-minio-error-code: {code}")
+    with answering(s3_error("404 Not Found", "NoSuchKey"), to_head=to_head) as settings:
+        opened = S3Objects(settings)
+        with pytest.raises(error, match=code):
+            await opened.head(ObjectRef("pictures", "a.png"))
+        await opened.close()
+
+
+async def test_no_server_is_allowed_to_pack_an_object_on_its_way() -> None:
+    """A proxy or server that packs what its client can unpack would change size and bytes."""
+    async with stalling(HALF + b"half") as line:
+        opened = S3Objects(ObjectSettings(endpoint=line.endpoint, timeout_s=10))
+        found = await read_all(opened, ObjectRef("pictures", "a.png"))
+        assert found is not None
+        assert found[1] == b"halfhalf"
+        assert line.header("Accept-Encoding") == ["identity"]
+        await opened.close()
+
+
+async def test_metadata_of_other_programs_is_text_whatever_its_bytes() -> None:
+    """Header values are Latin-1, of which any byte is a character, so that none is lost and all can be stored."""
+    to_head = HALF.partition(b"half")[0].replace(b"\r\n\r\n", b"\r\nX-Amz-Meta-Name: \xc3\xbc\xff\r\n\r\n")
+    with answering(b"", to_head=to_head) as settings:
+        opened = S3Objects(settings)
+        state = await opened.head(ObjectRef("pictures", "a.png"))
+        assert state is not None
+        assert state.metadata["name"] == b"\xc3\xbc\xff".decode("latin-1")
+        await opened.close()
+
+
+async def test_tls_is_spoken_to_a_server_that_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading and writing trust the authorities of SSL_CERT_FILE, and nobody beside them."""
+    authority, stranger = Authority("ours"), Authority("stranger")
+    certificates = tmp_path / "certificates"
+    certificates.mkdir()
+    certificate, key = authority.issue(tmp_path, "server")
+    certificate.rename(certificates / "public.crt")
+    key.rename(certificates / "private.key")
+    port, credentials = free_port(), new_credentials()
+    server = ServerProcess(
+        "minio",
+        Command(
+            [
+                str(minio_program()),
+                *("server", "--quiet", "--certs-dir", str(certificates)),
+                *("--address", f"127.0.0.1:{port}", str(tmp_path / "data")),
+            ],
+            {"MINIO_ROOT_USER": credentials.access_key, "MINIO_ROOT_PASSWORD": credentials.secret_key},
+        ),
+        log=tmp_path / "minio.log",
+        is_ready=lambda: port_answers(port),
+    )
+    settings = ObjectSettings(
+        endpoint=f"127.0.0.1:{port}",
+        access_key=credentials.access_key,
+        secret_key=SecretStr(credentials.secret_key),
+        notification_arns=(),
+        secure=True,
+        timeout_s=10,
+    )
+    ref = ObjectRef("pictures", "a b+%.png")
+    server.start()
+    try:
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.save(tmp_path, "authority")))
+        trusting = S3Objects(settings)
+        await until(lambda: trusting.ensure_bucket("pictures"), through_outages=True)
+        await trusting.put(ref, b"bytes", content_type="image/png")
+        state = await trusting.head(ref)
+        assert state is not None
+        assert await read_all(trusting, ref) == (state, b"bytes")
+        assert await stream_all(trusting.stream(ref, offset=1)) == b"ytes"
+        await trusting.close()
+        monkeypatch.setenv("SSL_CERT_FILE", str(stranger.save(tmp_path, "stranger")))
+        wary = S3Objects(settings)
+        for call in (wary.head(ref), read_all(wary, ref), stream_all(wary.stream(ref)), wary.check("pictures")):
+            with pytest.raises(ObjectStoreOutage, match=r"(?i)certificate"):
+                await call
+        await wary.close()
+    finally:
+        server.stop()
 
 
 async def test_a_killed_server_is_an_outage_and_its_return_is_noticed(tmp_path: Path) -> None:
