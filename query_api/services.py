@@ -92,8 +92,8 @@ def assemble(settings: Settings, ports: Ports) -> Services:
     )
 
 
-def services_of(request: Request) -> Services:
-    """The app's services."""
+async def services_of(request: Request) -> Services:
+    """The app's services; a coroutine, since FastAPI runs a plain function in a thread."""
     services: Services = request.app.state.services
     return services
 

@@ -6,22 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Select,
-    String,
-    and_,
-    case,
-    func,
-    literal,
-    or_,
-    select,
-)
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import ColumnElement, Executable, Row, Select, String, and_, bindparam, case, func, literal, or_, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from schemas.records import ContentId, ContentRecord, ContentState
+from schemas.settings import DatabaseSettings
 from schemas.tables import contents, images
-from stores.catalog.engine import outages
+from stores.catalog.engine import create_engine, outages
 from stores.catalog.reading.conditions import (
     EXISTS,
     IS_INDEXED,
@@ -32,7 +25,7 @@ from stores.catalog.reading.conditions import (
     of_content,
     with_content,
 )
-from stores.catalog.reading.found import WANTED, found_among, found_by, grouped
+from stores.catalog.reading.found import grouped, numbered_among, numbered_found, parameters, rows_found
 from stores.catalog.reading.ports import (
     CatalogImage,
     CatalogReader,
@@ -43,27 +36,54 @@ from stores.catalog.reading.ports import (
     SameBytes,
     Statistics,
 )
-from stores.catalog.reading.rows import joined_columns, joined_record
+from stores.catalog.reading.rows import JOINED_COLUMNS, joined_record
 from stores.catalog.rows import content_record
 
 _CHUNK = 500
-_JOINED = select(*joined_columns()).select_from(with_content())
+_JOINED = select(*JOINED_COLUMNS).select_from(with_content())
 """Images with their contents, built once."""
+_BY_ID = _JOINED.where(EXISTS, images.c.id.in_(bindparam("ids", expanding=True)))
+
+
+def open_reader(settings: DatabaseSettings) -> SqlCatalogReader:
+    """The reader on connections of its own. Connects on first use."""
+    url = make_url(settings.url.get_secret_value())
+    if url.get_backend_name() == "sqlite":
+        return SqlCatalogReader(create_engine(settings))
+    # Each read is one statement, so there is never a transaction to roll back: a read is one question to the server.
+    engine = create_async_engine(
+        url,
+        isolation_level="AUTOCOMMIT",
+        skip_autocommit_rollback=True,
+        pool_reset_on_return=None,
+        pool_size=settings.pool_size,
+        max_overflow=settings.pool_size,
+        pool_recycle=1800,
+        connect_args={"connect_timeout": 10},
+    )
+    return SqlCatalogReader(engine)
 
 
 class SqlCatalogReader(CatalogReader):
-    """Each call is one short read on a pooled connection. ``engine`` is from ``stores.catalog.engine``."""
+    """Each call is a short read on a pooled connection, or two. A connection that was lost is replaced once a read."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def _rows(
-        self, query: Select[Any], parameters: Mapping[str, Any] | None = None
-    ) -> Sequence[Mapping[str, Any]]:
+    async def _rows(self, query: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
         with outages():
-            async with self._engine.connect() as connection:
-                rows: Sequence[Mapping[str, Any]] = (await connection.execute(query, parameters)).mappings().all()
-                return rows
+            try:
+                return await self._read(query, parameters)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                # The connection was closed while nobody used it, and the pool has dropped those like it. To ask each
+                # before its use would be a second question per read.
+                return await self._read(query, parameters)
+
+    async def _read(self, query: Executable, parameters: Mapping[str, Any] | None) -> Sequence[Row[Any]]:
+        async with self._engine.connect() as connection:
+            return (await connection.execute(query, parameters)).all()
 
     async def image(self, image_id: str) -> CatalogImage | None:
         return (await self.images([image_id])).get(image_id)
@@ -72,10 +92,8 @@ class SqlCatalogReader(CatalogReader):
         found: dict[str, CatalogImage] = {}
         wanted = sorted(image_ids)
         for start in range(0, len(wanted), _CHUNK):
-            ids = wanted[start : start + _CHUNK]
-            query = _JOINED.where(EXISTS, images.c.id.in_(ids))
-            for row in await self._rows(query):
-                found[row["id"]] = joined_record(row)
+            for row in await self._rows(_BY_ID, {"ids": wanted[start : start + _CHUNK]}):
+                found[row.id] = joined_record(row)
         return found
 
     async def page(
@@ -87,18 +105,24 @@ class SqlCatalogReader(CatalogReader):
 
     async def count(self, where: ImageFilter) -> int:
         query = select(func.count().label("n")).select_from(with_content()).where(*matches(where))
-        return int((await self._rows(query))[0]["n"])
+        return int((await self._rows(query))[0].n)
+
+    async def hits(
+        self, vector_ids: Collection[int], digests: Collection[str], where: ImageFilter
+    ) -> list[FoundContent]:
+        if not vector_ids and not digests:
+            return []
+        looked_for = parameters(vector_ids, digests)
+        rows = await self._rows(rows_found(where), looked_for)
+        if len(rows) < looked_for["most"]:
+            return grouped(rows, numbered=False)
+        return grouped(await self._rows(numbered_found(where), looked_for), numbered=True)
 
     async def by_vector(self, vector_ids: Collection[int], where: ImageFilter) -> Mapping[int, FoundContent]:
-        if not vector_ids:
-            return {}
-        rows = await self._rows(found_by("vector_id", where), {WANTED: sorted(vector_ids)})
-        return {each.content.vector_id: each for each in grouped(rows)}
+        return {each.content.vector_id: each for each in await self.hits(vector_ids, (), where)}
 
     async def by_sha256(self, digests: Collection[str], where: ImageFilter) -> list[FoundContent]:
-        if not digests:
-            return []
-        return grouped(await self._rows(found_by("sha256", where), {WANTED: sorted(digests)}))
+        return await self.hits((), digests, where)
 
     async def vector_ids(self, where: ImageFilter, *, limit: int) -> list[int]:
         query = (
@@ -108,7 +132,7 @@ class SqlCatalogReader(CatalogReader):
             .where(contents.c.state.in_(SEARCHABLE), *matches(where))
             .limit(limit)
         )
-        return [row["vector_id"] for row in await self._rows(query)]
+        return [row.vector_id for row in await self._rows(query)]
 
     async def statistics(self, bucket: str | None) -> Statistics:
         query = (
@@ -127,13 +151,13 @@ class SqlCatalogReader(CatalogReader):
         distinct = distinct.where(contents.c.state != str(ContentState.DELETING), *_in_bucket(bucket))
         row = (await self._rows(query))[0]
         return Statistics(
-            objects=int(row["objects"]),
-            pending=int(row["pending"]),
-            indexed=int(row["indexed"]),
-            rejected=int(row["rejected"]),
-            bytes=int(row["bytes"]),
-            contents=int((await self._rows(distinct))[0]["n"]),
-            oldest_pending=row["oldest_pending"],
+            objects=int(row.objects),
+            pending=int(row.pending),
+            indexed=int(row.indexed),
+            rejected=int(row.rejected),
+            bytes=int(row.bytes),
+            contents=int((await self._rows(distinct))[0].n),
+            oldest_pending=row.oldest_pending,
         )
 
     async def indexed_per_minute(self, since: datetime, bucket: str | None) -> dict[datetime, int]:
@@ -141,7 +165,7 @@ class SqlCatalogReader(CatalogReader):
         query = select(contents.c.indexed_at).where(contents.c.indexed_at >= since, *_in_bucket(bucket))
         counts: dict[datetime, int] = {}
         for row in await self._rows(query):
-            minute = row["indexed_at"].replace(second=0, microsecond=0)
+            minute = row.indexed_at.replace(second=0, microsecond=0)
             counts[minute] = counts.get(minute, 0) + 1
         return counts
 
@@ -154,7 +178,7 @@ class SqlCatalogReader(CatalogReader):
             .where(*matches(ImageFilter(bucket=bucket)), IS_REJECTED)
             .group_by(slug)
         )
-        counted = {row["slug"]: int(row["n"]) for row in await self._rows(query)}
+        counted = {row.slug: int(row.n) for row in await self._rows(query)}
         return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
 
     async def same_bytes(self, bucket: str | None, *, after: ContentId | None, limit: int) -> list[SameBytes]:
@@ -172,12 +196,13 @@ class SqlCatalogReader(CatalogReader):
         if after is not None:
             query = query.where(_beyond((images.c.bucket, images.c.content_sha256), after))
         rows = await self._rows(query)
-        return [SameBytes(ContentId(row["bucket"], row["content_sha256"]), int(row["objects"])) for row in rows]
+        return [SameBytes(ContentId(row.bucket, row.content_sha256), int(row.objects)) for row in rows]
 
     async def of_contents(self, content_ids: Sequence[ContentId]) -> dict[ContentId, FoundContent]:
         if not content_ids:
             return {}
-        return {each.content.id: each for each in grouped(await self._rows(found_among(content_ids)))}
+        rows = await self._rows(numbered_among(content_ids))
+        return {each.content.id: each for each in grouped(rows, numbered=True)}
 
     async def contents_after(self, vector_id: int, *, bucket: str | None, limit: int) -> list[ContentRecord]:
         query = (
@@ -187,7 +212,7 @@ class SqlCatalogReader(CatalogReader):
             .order_by(contents.c.vector_id)
             .limit(limit)
         )
-        return [content_record(row) for row in await self._rows(query)]  # type: ignore[arg-type]
+        return [content_record(row._mapping) for row in await self._rows(query)]
 
     async def check(self) -> None:
         await self._rows(select(images.c.id).limit(1))
