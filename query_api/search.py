@@ -19,7 +19,7 @@ from stores.vectors.ports import VectorHit
 
 FEW_CONTENTS = 4000
 """Up to so many contents that match the filters are searched among by id; the ids fit into one filter of Milvus."""
-_SPARE = 16
+_SPARE = 4
 """Hits asked for beyond the page, for those that the catalog drops."""
 
 
@@ -183,7 +183,7 @@ async def _fill(
         # Each round looks at more than all before it together, so that a filter that drops most costs few rounds.
         asked = min(MAX_WINDOW, begin + max(missing + _SPARE, 3 * begin))
         with services.metrics.stage("vectors"):
-            answers = await services.ports.vectors.search(
+            answers = await services.vectors.search(
                 [ranking.query.vector for ranking in open_rankings],
                 limit=asked - begin,
                 offset=begin,
@@ -193,7 +193,7 @@ async def _fill(
             )
         ids = {near.vector_id for nearest in answers for near in nearest}
         with services.metrics.stage("sql"):
-            found = await services.ports.catalog.hits(ids, digests if begin == 0 else (), options.where)
+            found = await services.catalog.hits(ids, digests if begin == 0 else (), options.where)
         by_vector = {each.content.vector_id: each for each in found}
         for ranking, nearest in zip(open_rankings, answers, strict=True):
             if begin == 0:

@@ -11,7 +11,18 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, CompoundSelect, Row, Select, bindparam, func, select, tuple_, union_all
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    CompoundSelect,
+    Row,
+    Select,
+    bindparam,
+    func,
+    select,
+    tuple_,
+    union_all,
+)
 
 from schemas.records import ContentId
 from schemas.tables import contents
@@ -20,13 +31,19 @@ from stores.catalog.reading.ports import KEYS_PER_CONTENT, CatalogImage, FoundCo
 from stores.catalog.reading.rows import JOINED_COLUMNS, joined_record
 
 _ROWS_PER_KEY: Final = 8
-_VECTOR_IDS, _DIGESTS, _MOST = (bindparam(name, expanding=name != "most") for name in ("vector_ids", "digests", "most"))
+_Parameter = BindParameter[Any]
+_VECTOR_IDS: Final[_Parameter] = bindparam("vector_ids", expanding=True)
+_KNOWN_IDS: Final[_Parameter] = bindparam("known_ids", expanding=True)
+"""The same ids: SQLAlchemy writes an empty list for IN and for NOT IN alike where both name one parameter."""
+_DIGESTS: Final[_Parameter] = bindparam("digests", expanding=True)
+_MOST: Final[_Parameter] = bindparam("most")
 
 
 def parameters(vector_ids: Collection[int], digests: Collection[str]) -> dict[str, Any]:
     """What the statements look for. ``most`` rows leave room for some objects with the same bytes under each key."""
-    most = KEYS_PER_CONTENT + _ROWS_PER_KEY * (len(vector_ids) + len(digests))
-    return {"vector_ids": sorted(vector_ids), "digests": sorted(digests), "most": most}
+    ids = sorted(vector_ids)
+    most = KEYS_PER_CONTENT + _ROWS_PER_KEY * (len(ids) + len(digests))
+    return {"vector_ids": ids, "known_ids": ids, "digests": sorted(digests), "most": most}
 
 
 @lru_cache(maxsize=64)
@@ -52,7 +69,7 @@ def _found(where: ImageFilter) -> CompoundSelect[Any]:
     vector_id, sha256 = contents.c.vector_id, contents.c.sha256
     return union_all(
         _searchable(where, vector_id.in_(_VECTOR_IDS)),
-        _searchable(where, sha256.in_(_DIGESTS), vector_id.not_in(_VECTOR_IDS)),
+        _searchable(where, sha256.in_(_DIGESTS), vector_id.not_in(_KNOWN_IDS)),
     )
 
 

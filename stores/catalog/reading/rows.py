@@ -6,6 +6,7 @@ longer than the query itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import Row
@@ -23,14 +24,16 @@ JOINED_COLUMNS: Final = (
     *(contents.c[name].label(f"content__{name}") for name in _CONTENT),
 )
 """What :func:`joined_record` reads. Both tables have a ``reason`` and more, so those of the content have a prefix."""
+CONTENT_COLUMNS: Final = (contents.c.bucket, contents.c.sha256, *(contents.c[name] for name in _CONTENT))
+"""What :func:`content_record` reads."""
 
 
 def joined_record(row: Row[Any]) -> CatalogImage:
     """Image and content of a row that begins with ``JOINED_COLUMNS``. By place: names would be looked up row by row."""
     (
         seq, image_id, bucket, key, external_id, sha256, etag, size, last_modified, content_type, metadata, reason,
-        created_at, updated_at, vector_id, state, md5, content_reason, attempts, width, height, kind, indexed_at,
-    ) = row[: len(JOINED_COLUMNS)]  # fmt: skip
+        created_at, updated_at,
+    ) = row[: len(_IMAGE)]  # fmt: skip
     image = ImageRecord(
         id=image_id,
         bucket=bucket,
@@ -47,19 +50,24 @@ def joined_record(row: Row[Any]) -> CatalogImage:
         created_at=created_at,
         updated_at=updated_at,
     )
-    if vector_id is None:
-        return CatalogImage(image, None)
-    content = ContentRecord(
+    values = row[len(_IMAGE) : len(JOINED_COLUMNS)]
+    exists = values[0] is not None
+    return CatalogImage(image, content_record((bucket, sha256, *values)) if exists else None)
+
+
+def content_record(row: Sequence[Any]) -> ContentRecord:
+    """The content of a row of ``CONTENT_COLUMNS``."""
+    bucket, sha256, vector_id, state, md5, reason, attempts, width, height, kind, indexed_at = row
+    return ContentRecord(
         bucket=bucket,
         sha256=sha256,
         vector_id=vector_id,
         state=ContentState(state),
         md5=md5,
-        reason=content_reason,
+        reason=reason,
         attempts=attempts,
         width=width,
         height=height,
         format=kind,
         indexed_at=indexed_at,
     )
-    return CatalogImage(image, content)

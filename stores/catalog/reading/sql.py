@@ -36,8 +36,7 @@ from stores.catalog.reading.ports import (
     SameBytes,
     Statistics,
 )
-from stores.catalog.reading.rows import JOINED_COLUMNS, joined_record
-from stores.catalog.rows import content_record
+from stores.catalog.reading.rows import CONTENT_COLUMNS, JOINED_COLUMNS, content_record, joined_record
 
 _CHUNK = 500
 _JOINED = select(*JOINED_COLUMNS).select_from(with_content())
@@ -206,13 +205,13 @@ class SqlCatalogReader(CatalogReader):
 
     async def contents_after(self, vector_id: int, *, bucket: str | None, limit: int) -> list[ContentRecord]:
         query = (
-            select(contents)
+            select(*CONTENT_COLUMNS)
             .where(contents.c.vector_id > vector_id, contents.c.state == str(ContentState.INDEXED))
             .where(*_in_bucket(bucket))
             .order_by(contents.c.vector_id)
             .limit(limit)
         )
-        return [content_record(row._mapping) for row in await self._rows(query)]
+        return [content_record(row) for row in await self._rows(query)]
 
     async def check(self) -> None:
         await self._rows(select(images.c.id).limit(1))
