@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -104,7 +105,8 @@ def api() -> None:
     from query_api.server import serve
 
     with friendly_errors():
-        serve(settings_and_logs())
+        settings = settings_and_logs()
+        serve(settings, partial(configure_logging, settings.log))
 
 
 class Objects(StrEnum):

@@ -20,8 +20,7 @@ from query_api.problems import Problem, documented, install
 from query_api.routes import compare, duplicates, files, health, images, predecessor, search, session, status
 from query_api.services import Ports, Services, assemble
 from schemas.settings import Settings
-from stores.catalog.engine import create_engine
-from stores.catalog.reading.sql import SqlCatalogReader
+from stores.catalog.reading.sql import open_reader
 from stores.objects.opening import open_objects
 from stores.urls import GuardedFetcher
 from stores.vectors.milvus import MilvusVectors
@@ -61,7 +60,7 @@ def create_app(settings: Settings, ports: Ports) -> FastAPI:
 
 def build(settings: Settings) -> FastAPI:
     """The app on the servers that the settings name; closed with it."""
-    catalog = SqlCatalogReader(create_engine(settings.database))
+    catalog = open_reader(settings.database)
     vectors = MilvusVectors(settings.vectors)
     objects = open_objects(settings.objects)
     urls = GuardedFetcher(timeout_s=settings.api.url_timeout_s) if settings.api.search_by_url else None

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +13,7 @@ from imaging.decoding import Pixels
 from imaging.embedding import Embedder
 from imaging.errors import EmbeddingError
 from query_api.errors import Overloaded
+from query_api.gathering import Gathering
 from query_api.metrics import Metrics
 
 Vector = NDArray[np.float32]
@@ -52,84 +51,39 @@ class CpuPool:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-class _Job(NamedTuple):
-    embedder: Embedder
-    pixels: Pixels
-    result: asyncio.Future[Vector]
-
-
 class EmbeddingQueue:
     """Embeds one batch at a time; what arrives meanwhile makes up the next batch. Idle, nothing waits for company."""
 
     def __init__(self, *, batch: int, max_waiting: int, metrics: Metrics) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embed")
-        self._waiting: deque[_Job] = deque()
-        self._batch = batch
+        self._pictures = Gathering(self._embed, most=batch)
         self._max_waiting = max_waiting
         self._metrics = metrics
-        self._drain: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Pictures whose turn has not come."""
+        return self._pictures.waiting
 
     async def embed(self, embedder: Embedder, pictures: Sequence[Pixels]) -> list[Vector]:
         """One unit vector per picture. Pictures whose caller is cancelled are dropped. Raises Overloaded."""
-        if len(self._waiting) + len(pictures) > self._max_waiting:
+        if self.waiting + len(pictures) > self._max_waiting:
             self._metrics.shed.labels("embed").inc()
             raise Overloaded("Too many pictures are waiting to be looked at; try again in a second.")
-        loop = asyncio.get_running_loop()
-        jobs = [_Job(embedder, pixels, loop.create_future()) for pixels in pictures]
-        self._waiting.extend(jobs)
-        if self._drain is None or self._drain.done():
-            self._drain = loop.create_task(self._run())
         with self._metrics.stage("embed"):
-            return list(await asyncio.gather(*[job.result for job in jobs]))
+            return await asyncio.gather(*[self._pictures.ask(embedder, pixels) for pixels in pictures])
 
-    async def _run(self) -> None:
-        while batch := self._next_batch():
-            self._metrics.embed_batch.observe(len(batch))
-            await self._embed(batch)
-
-    def _next_batch(self) -> list[_Job]:
-        """Jobs for one model (a model change may leave two in the queue) that somebody still waits for."""
-        batch: list[_Job] = []
-        while self._waiting and len(batch) < self._batch:
-            if batch and self._waiting[0].embedder is not batch[0].embedder:
-                break
-            job = self._waiting.popleft()
-            if not job.result.done():
-                batch.append(job)
-        return batch
-
-    async def _embed(self, batch: list[_Job]) -> None:
-        work = asyncio.get_running_loop().run_in_executor(
-            self._thread, batch[0].embedder.embed, [job.pixels for job in batch]
-        )
+    async def _embed(self, embedder: Embedder, pictures: Sequence[Pixels]) -> Sequence[Vector | EmbeddingError]:
+        self._metrics.embed_batch.observe(len(pictures))
         try:
-            vectors = await work
+            vectors = await asyncio.get_running_loop().run_in_executor(self._thread, embedder.embed, pictures)
         except EmbeddingError as error:
-            await self._embed_singly(batch, error)
-        except Exception as error:  # whoever waits gets it; the queue has to go on.
-            for job in batch:
-                _settle(job, error)
-        else:
-            for job, vector in zip(batch, vectors, strict=True):
-                _settle(job, vector)
-
-    async def _embed_singly(self, batch: list[_Job], error: EmbeddingError) -> None:
-        """One bad picture must not fail its neighbours."""
-        if len(batch) == 1:
-            _settle(batch[0], error)
-            return
-        for job in batch:
-            await self._embed([job])
+            if len(pictures) == 1:
+                return [error]
+            # One bad picture must not fail its neighbours.
+            return [outcome for pixels in pictures for outcome in await self._embed(embedder, [pixels])]
+        return list(vectors)
 
     def close(self) -> None:
         """End the thread after what it is doing now."""
         self._thread.shutdown(wait=False, cancel_futures=True)
-
-
-def _settle(job: _Job, outcome: Vector | Exception) -> None:
-    if job.result.done():
-        return
-    if isinstance(outcome, Exception):
-        job.result.set_exception(outcome)
-    else:
-        job.result.set_result(outcome)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+SHARED_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""prometheus_client's own: where it is set, the processes of one service keep their numbers in this folder."""
 
 _FINE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -28,7 +33,9 @@ class Metrics:
             "twinlens_api_stage_seconds", "Seconds by stage: read, decode, embed, vectors, sql, thumbnail.", ("stage",),
             buckets=_FINE, registry=self.registry,
         )  # fmt: skip
-        self.in_flight = Gauge("twinlens_api_in_flight", "Requests being answered.", registry=self.registry)
+        self.in_flight = Gauge(
+            "twinlens_api_in_flight", "Requests being answered.", registry=self.registry, multiprocess_mode="livesum"
+        )
         self.shed = Counter(
             "twinlens_api_shed_total", "Requests refused to protect the service, by cause.", ("cause",),
             registry=self.registry,
@@ -44,6 +51,14 @@ class Metrics:
             "twinlens_api_thumbnail_cache_total", "Thumbnails asked for, by whether they were at hand.", ("result",),
             registry=self.registry,
         )  # fmt: skip
+
+    def exposition(self) -> bytes:
+        """All numbers in Prometheus' text format: of this process, or of all processes of the service together."""
+        registry = self.registry
+        if SHARED_FOLDER_VARIABLE in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -38,7 +38,7 @@ SizeMin = Annotated[int | None, Query(description="Only files of at least so man
 SizeMax = Annotated[int | None, Query(description="Only files of at most so many bytes.", ge=0, le=MAX_BYTES)]
 
 
-def _common_filter(
+async def _common_filter(
     *,
     bucket: Bucket = None,
     prefix: Prefix = None,
@@ -59,10 +59,11 @@ def _common_filter(
     )
 
 
+# Dependencies are coroutines, though they wait for nothing: FastAPI runs plain functions in a thread, each time.
 Where = Annotated[ImageFilter, Depends(_common_filter)]
 
 
-def _listing_filter(
+async def _listing_filter(
     *,
     where: Where,
     state: Annotated[ImageState | None, Query(description="Only images in this state.")] = None,
@@ -89,7 +90,7 @@ MinScore = Annotated[float, Query(description="Only hits with at least this scor
 Fresh = Annotated[bool, Query(description="See what was indexed in the last moments too; takes up to 0.3 s longer.")]
 
 
-def _search_options(
+async def _search_options(
     *,
     where: Where,
     limit: Limit = 20,
@@ -102,7 +103,7 @@ def _search_options(
     return SearchOptions(limit, offset, min_score, where, exclude_exact, fresh)
 
 
-def _similar_options(
+async def _similar_options(
     *,
     where: Where,
     limit: Limit = 20,

@@ -126,7 +126,7 @@ async def from_image(image_id: str, services: Services) -> Query:
     if content is None:
         raise _pending()
     with services.metrics.stage("vectors"):
-        found_vectors = await stored_vectors(services.ports.vectors, [content.vector_id])
+        found_vectors = await stored_vectors(services.vectors, [content.vector_id])
     vector = found_vectors.get(content.vector_id)
     if vector is None:
         raise _pending()
@@ -141,7 +141,7 @@ def _pending() -> NotIndexed:
 
 async def existing_image(image_id: str, services: Services) -> CatalogImage:
     """The image with this id. Raises NotFound, also for what can't be an id."""
-    found = await services.ports.catalog.image(image_id) if _ID.fullmatch(image_id) else None
+    found = await services.catalog.image(image_id) if _ID.fullmatch(image_id) else None
     if found is None:
         raise NotFound(f"There is no image {image_id[:64]}.")
     return found

@@ -1,12 +1,13 @@
 """Searching: from query vectors to ranked contents. The one place that says what a hit is and in which order.
 
 The same bytes come first, looked up in the catalog (the vector index may lag); then the nearest vectors, each joined
-to its content. A vector that the catalog does not carry any more is dropped, and the page filled up from what is next.
+to its content, all in one query. A vector that the catalog does not carry any more is dropped, and the page filled up
+from what is next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from query_api.queries import Query
@@ -18,7 +19,7 @@ from stores.vectors.ports import VectorHit
 
 FEW_CONTENTS = 4000
 """Up to so many contents that match the filters are searched among by id; the ids fit into one filter of Milvus."""
-_SPARE = 16
+_SPARE = 4
 """Hits asked for beyond the page, for those that the catalog drops."""
 
 
@@ -77,11 +78,8 @@ async def search(
     queries: Sequence[Query], options: SearchOptions, services: Services, *, copy_threshold: float
 ) -> list[Page]:
     """One page per query, best first. Raises Outage."""
+    rankings = [_Ranking(query, index, options, copy_threshold) for index, query in enumerate(queries)]
     among = await _candidates(options.where, services)
-    digests = {query.sha256 for query in queries if query.sha256 is not None}
-    with services.metrics.stage("sql"):
-        exact = await services.ports.catalog.by_sha256(digests, options.where)
-    rankings = [_Ranking(query, index, options, exact, copy_threshold) for index, query in enumerate(queries)]
     if among is None or among:
         await _fill(rankings, among, options, services)
     return [ranking.page() for ranking in rankings]
@@ -119,19 +117,13 @@ async def _candidates(where: ImageFilter, services: Services) -> list[int] | Non
 class _Ranking:
     """The hits of one query, as they are found."""
 
-    def __init__(
-        self, query: Query, index: int, options: SearchOptions, exact: Sequence[FoundContent], copy_threshold: float
-    ) -> None:
+    def __init__(self, query: Query, index: int, options: SearchOptions, copy_threshold: float) -> None:
         self.query = query
         self._index = index
         self._options = options
         self._copy_threshold = copy_threshold
-        self._exact_ids = {each.content.vector_id for each in exact if each.content.sha256 == query.sha256}
-        self._hits = [
-            Hit(each, 1.0, Verdict.EXACT, index)
-            for each in exact
-            if each.content.vector_id in self._exact_ids and not options.exclude_exact
-        ]
+        self._exact_ids: set[int] = set()
+        self._hits: list[Hit] = []
         self.looked_at = 0
         self.ended = False
 
@@ -144,6 +136,13 @@ class _Ranking:
     def missing(self) -> int:
         """Hits still to be found."""
         return self._options.wanted - len(self._hits)
+
+    def add_exact(self, found: Iterable[FoundContent]) -> None:
+        """The contents with the query's own bytes, which come before all others."""
+        exact = [each for each in found if each.content.sha256 == self.query.sha256]
+        self._exact_ids = {each.content.vector_id for each in exact}
+        if not self._options.exclude_exact:
+            self._hits = [Hit(each, 1.0, Verdict.EXACT, self._index) for each in exact]
 
     def add(self, nearest: Sequence[VectorHit], asked: int, found: Mapping[int, FoundContent]) -> None:
         """The next nearest vectors, with the contents that carry them."""
@@ -171,7 +170,12 @@ class _Ranking:
 async def _fill(
     rankings: Sequence[_Ranking], among: Collection[int] | None, options: SearchOptions, services: Services
 ) -> None:
-    """Search on until every ranking is full: most of the time once, with one question to Milvus and one to SQL."""
+    """Search on until every ranking is full: most of the time once, with one question to Milvus and one to SQL.
+
+    The digests are looked up with the first vectors. Contents that match the filters are ``among``, if that is given,
+    whatever they are found by.
+    """
+    digests = {ranking.query.sha256 for ranking in rankings if ranking.query.sha256 is not None}
     asked = 0
     while open_rankings := [ranking for ranking in rankings if not ranking.full]:
         missing = max(ranking.missing for ranking in open_rankings)
@@ -179,7 +183,7 @@ async def _fill(
         # Each round looks at more than all before it together, so that a filter that drops most costs few rounds.
         asked = min(MAX_WINDOW, begin + max(missing + _SPARE, 3 * begin))
         with services.metrics.stage("vectors"):
-            answers = await services.ports.vectors.search(
+            answers = await services.vectors.search(
                 [ranking.query.vector for ranking in open_rankings],
                 limit=asked - begin,
                 offset=begin,
@@ -189,6 +193,9 @@ async def _fill(
             )
         ids = {near.vector_id for nearest in answers for near in nearest}
         with services.metrics.stage("sql"):
-            found = await services.ports.catalog.by_vector(ids, options.where)
+            found = await services.catalog.hits(ids, digests if begin == 0 else (), options.where)
+        by_vector = {each.content.vector_id: each for each in found}
         for ranking, nearest in zip(open_rankings, answers, strict=True):
-            ranking.add(nearest, asked - begin, found)
+            if begin == 0:
+                ranking.add_exact(found)
+            ranking.add(nearest, asked - begin, by_vector)

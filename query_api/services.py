@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 
 from imaging.limits import DecodeLimits
 from query_api.cpu import CpuPool, EmbeddingQueue
+from query_api.gathered import GatheredCatalog, GatheredVectors
 from query_api.links import Links
 from query_api.live_model import ModelSource
 from query_api.metrics import Metrics
@@ -53,6 +54,8 @@ class Services:
 
     settings: Settings
     ports: Ports
+    catalog: GatheredCatalog
+    vectors: GatheredVectors
     metrics: Metrics
     limits: DecodeLimits
     pool: CpuPool
@@ -82,6 +85,8 @@ def assemble(settings: Settings, ports: Ports) -> Services:
     return Services(
         settings=settings,
         ports=ports,
+        catalog=GatheredCatalog(ports.catalog),
+        vectors=GatheredVectors(ports.vectors),
         metrics=metrics,
         limits=limits,
         pool=pool,
@@ -92,8 +97,8 @@ def assemble(settings: Settings, ports: Ports) -> Services:
     )
 
 
-def services_of(request: Request) -> Services:
-    """The app's services."""
+async def services_of(request: Request) -> Services:
+    """The app's services; a coroutine, since FastAPI runs a plain function in a thread."""
     services: Services = request.app.state.services
     return services
 

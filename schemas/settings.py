@@ -198,6 +198,7 @@ class ApiSettings(Section):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 6200
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
     public_url: Annotated[str, Field(pattern=r"^(https?://[^/]+(/.*[^/])?)?$")] = ""
     max_request_bytes: Positive = 64 * 1024 * 1024
     max_pictures: Annotated[int, Field(ge=1, le=64)] = 8

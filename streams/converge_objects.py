@@ -89,14 +89,19 @@ async def converge_objects(
 ) -> dict[ObjectRef, ObjectOutcome]:
     """Look at objects, ``concurrency`` at a time, and make the catalog agree; what became of each.
 
-    One hint for each object. Safe to call any number of times, by several workers at once. Raises Outage (call again)
-    and nothing else on purpose.
+    There may be several hints about one object: it is looked at once, unless all of them were looked at already. Safe to
+    call any number of times, by several workers at once. Raises Outage (call again) and nothing else on purpose.
     """
     outcomes: dict[ObjectRef, ObjectOutcome] = {}
-    waiting = {hint.ref: hint for hint in hints}
+    told: dict[ObjectRef, list[ObjectHint]] = {}
+    for hint in hints:
+        told.setdefault(hint.ref, []).append(hint)
+    waiting = {ref: about[-1] for ref, about in told.items()}
     while waiting:
         known = await ports.catalog.images(list(waiting))
-        looked = [ref for ref, hint in waiting.items() if ref in known and looked_at_already(hint, known[ref])]
+        looked = [
+            ref for ref in waiting if ref in known and all(looked_at_already(hint, known[ref]) for hint in told[ref])
+        ]
         outcomes |= dict.fromkeys(looked, ObjectOutcome.UNCHANGED)
         looking = [observe(hint, known.get(ref), ports) for ref, hint in waiting.items() if ref not in outcomes]
         looks = [look for look in await side_by_side(looking, limit=concurrency) if look is not None]

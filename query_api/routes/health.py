@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 
 from fastapi import APIRouter, Depends
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from imaging.errors import ImagingError
@@ -87,5 +87,5 @@ async def _checked(name: str, check: Awaitable[object], services: Services) -> s
     summary="Metrics",
 )
 async def metrics(services: Using) -> Response:
-    """Counters, gauges and histograms of this process."""
-    return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    """Counters, gauges and histograms of the service; of all its processes together."""
+    return Response(services.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -123,7 +123,7 @@ class SqlTransaction(CatalogTransaction):
         self, content_ids: Collection[ContentId], *, limit: int = 1
     ) -> dict[ContentId, list[Reference]]:
         oldest: dict[ContentId, list[Reference]] = {}
-        for some in batched(content_ids, CHUNK):
+        for some in batched(set(content_ids), CHUNK):
             query, parameters = statements.oldest_references(some, limit, on_sqlite=self._on_sqlite)
             for bucket, sha256, _, image_id, key in sorted(await self._raw_rows(query, parameters), key=_seq):
                 reference = Reference(image_id, bucket, bytes(key).decode())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import func, insert, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from schemas.errors import CatalogOutage
@@ -17,7 +18,7 @@ from schemas.settings import DatabaseSettings
 from schemas.tables import contents, images, metadata
 from stores.catalog.engine import create_engine
 from stores.catalog.reading.ports import KEYS_PER_CONTENT, ImageFilter, ImageOrder, Position
-from stores.catalog.reading.sql import SqlCatalogReader
+from stores.catalog.reading.sql import SqlCatalogReader, open_reader
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 ANY = ImageFilter()
@@ -84,7 +85,7 @@ def catalog(engine: AsyncEngine) -> SqlCatalogReader:
 
 
 async def test_image_comes_with_its_content(catalog: SqlCatalogReader, write: _Writer) -> None:
-    """An image is read whole, with its content; one without content has none; a tombstone is no image."""
+    """An image is read with its content; one without content has none; a tombstone is no image."""
     digest = await write.content("one", 2**62)
     image_id = await write.image("a b/ü 😀%+.png", digest)
     bare = await write.image("large.png", None, reason="too_many_bytes")
@@ -93,7 +94,7 @@ async def test_image_comes_with_its_content(catalog: SqlCatalogReader, write: _W
     assert found is not None
     assert found.content is not None
     assert (found.image.key, found.image.metadata, found.image.created_at) == ("a b/ü 😀%+.png", {"a": "ü"}, STARTED)
-    assert (found.content.vector_id, found.content.nearest[0].score) == (2**62, 12.5)
+    assert (found.content.vector_id, found.content.id, found.content.format) == (2**62, ("b", digest), "jpeg")
     assert found.state == (ImageState.INDEXED, None)
     several = await catalog.images([image_id, bare, gone, "0" * 32])
     assert set(several) == {image_id, bare}
@@ -191,6 +192,30 @@ async def test_hits_join_vectors_with_matching_images(catalog: SqlCatalogReader,
     assert len(await catalog.vector_ids(ANY, limit=1)) == 1
     assert await catalog.vector_ids(ImageFilter(prefix="x/"), limit=10) == [10]
     assert await catalog.by_vector([], ANY) == {}
+
+
+async def test_vectors_and_digests_are_looked_up_together(catalog: SqlCatalogReader, write: _Writer) -> None:
+    """Contents are found by either, or by both and then once, with the same answer as each alone."""
+    for number, name in enumerate(("one", "two", "three", "four")):
+        await write.image(name, await write.content(name, number))
+    found = await catalog.hits([0, 2], [_sha("two"), _sha("three")], ANY)
+    assert [each.content.vector_id for each in found] == [0, 1, 2]
+    assert found == [*(await catalog.hits([0], (), ANY)), *(await catalog.hits((), [_sha("two"), _sha("three")], ANY))]
+    assert await catalog.hits([3], [_sha("four")], ImageFilter(prefix="o")) == []
+
+
+@pytest.mark.parametrize("objects", [KEYS_PER_CONTENT + 15, KEYS_PER_CONTENT + 16, KEYS_PER_CONTENT + 60])
+async def test_many_copies_of_one_hide_no_other(catalog: SqlCatalogReader, write: _Writer, objects: int) -> None:
+    """However many objects share the bytes of one hit, the other hits are there, and all are counted."""
+    many = await write.content("many", 1)
+    for n in range(objects - 1):
+        await write.image(f"{n}", many)
+    await write.image("other", await write.content("other", 2))
+    found = {each.content.vector_id: each for each in await catalog.hits([1, 2], (), ANY)}
+    assert {number: (len(each.images), each.total) for number, each in found.items()} == {
+        1: (KEYS_PER_CONTENT, objects - 1),
+        2: (1, 1),
+    }
 
 
 async def test_a_content_with_many_keys_names_some_and_counts_all(catalog: SqlCatalogReader, write: _Writer) -> None:
@@ -296,3 +321,45 @@ async def test_a_database_that_is_away_is_an_outage(url: str) -> None:
     with pytest.raises(CatalogOutage):
         await catalog.check()
     await catalog.close()
+
+
+async def _connection_ids(catalog: SqlCatalogReader) -> list[int]:
+    [row] = await catalog._rows(select(func.connection_id().label("n")))
+    return [row.n]
+
+
+async def test_a_connection_that_was_closed_is_replaced(mysql_url: str) -> None:
+    """When the server ends idle connections, the next read is answered all the same, on a new one."""
+    catalog, other = open_reader(DatabaseSettings.model_validate({"url": mysql_url})), _engine(mysql_url)
+    [before] = await _connection_ids(catalog)
+    async with other.connect() as connection:
+        await connection.execute(text(f"KILL {before}"))
+    [after] = await _connection_ids(catalog)
+    assert after != before
+    await catalog.close()
+    await other.dispose()
+
+
+async def test_a_cancelled_read_leaves_nothing_behind(mysql_url: str) -> None:
+    """A read that is given up half-way takes its connection along: the next read gets its own answer."""
+    catalog = open_reader(DatabaseSettings.model_validate({"url": mysql_url, "pool_size": 1}))
+    await _connection_ids(catalog)
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await catalog._rows(select(func.sleep(5).label("n")))
+        assert (await catalog._rows(select(literal(7).label("n"))))[0].n == 7
+    await catalog.close()
+
+
+async def test_a_read_sees_what_was_committed_a_moment_ago(mysql_url: str) -> None:
+    """No read goes on in the snapshot of one before it."""
+    catalog, engine = open_reader(DatabaseSettings.model_validate({"url": mysql_url})), _engine(mysql_url)
+    async with engine.begin() as connection:
+        await connection.run_sync(metadata.create_all)
+    write = _Writer(engine)
+    for count in range(3):
+        assert await catalog.count(ANY) == count
+        await write.image(f"{count}", None)
+    await catalog.close()
+    await engine.dispose()

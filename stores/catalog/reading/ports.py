@@ -47,7 +47,7 @@ class ImageFilter:
 
 @dataclass(frozen=True, slots=True)
 class CatalogImage:
-    """An image with the content that it refers to."""
+    """An image with the content that it refers to; of both what people are shown, the workers' bookkeeping left out."""
 
     image: ImageRecord
     content: ContentRecord | None
@@ -143,11 +143,19 @@ class ImageReader(Protocol):
 class HitReader(Protocol):
     """From vectors and digests to contents."""
 
+    async def hits(
+        self, vector_ids: Collection[int], digests: Collection[str], where: ImageFilter
+    ) -> list[FoundContent]:
+        """The contents that carry these vectors or have these bytes (in any bucket), and have an image that matches.
+
+        Each once, the one with the oldest image first.
+        """
+
     async def by_vector(self, vector_ids: Collection[int], where: ImageFilter) -> Mapping[int, FoundContent]:
-        """One query: the contents that carry these vectors and have an image that matches."""
+        """The hits of these vectors, by vector."""
 
     async def by_sha256(self, digests: Collection[str], where: ImageFilter) -> list[FoundContent]:
-        """The contents with these bytes, in any bucket, that have an image that matches; oldest first."""
+        """The hits of these bytes."""
 
     async def vector_ids(self, where: ImageFilter, *, limit: int) -> list[int]:
         """Vector ids of contents that have an image that matches, in no order, at most ``limit``."""

@@ -1,32 +1,73 @@
-"""A joined row of an image and its content, told apart by a prefix: both tables have a ``bucket`` and more."""
+"""A joined row of an image and its content: the columns that people are shown, and no more.
+
+Half of either table is the workers' bookkeeping (versions, due times, neighbours); to carry it through the driver took
+longer than the query itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import Row
 
-from schemas.records import ContentRecord
+from schemas.records import ContentRecord, ContentState, ImageRecord, Reason
 from schemas.tables import contents, images
 from stores.catalog.reading.ports import CatalogImage
-from stores.catalog.rows import content_record, image_record
 
-_CONTENT = "content__"
+_IMAGE: Final = ("seq", "id", "bucket", "object_key", "external_id", "content_sha256", "etag", "size", "last_modified",
+                 "content_type", "metadata", "reason", "created_at", "updated_at")  # fmt: skip
+_CONTENT: Final = ("vector_id", "state", "md5", "reason", "attempts", "width", "height", "format", "indexed_at")
+
+JOINED_COLUMNS: Final = (
+    *(images.c[name] for name in _IMAGE),
+    *(contents.c[name].label(f"content__{name}") for name in _CONTENT),
+)
+"""What :func:`joined_record` reads. Both tables have a ``reason`` and more, so those of the content have a prefix."""
+CONTENT_COLUMNS: Final = (contents.c.bucket, contents.c.sha256, *(contents.c[name] for name in _CONTENT))
+"""What :func:`content_record` reads."""
 
 
-def joined_columns() -> list[ColumnElement[Any]]:
-    """All columns of both tables, those of the content under a prefix."""
-    return [*images.c, *[column.label(_CONTENT + column.name) for column in contents.c]]
+def joined_record(row: Row[Any]) -> CatalogImage:
+    """Image and content of a row that begins with ``JOINED_COLUMNS``. By place: names would be looked up row by row."""
+    (
+        seq, image_id, bucket, key, external_id, sha256, etag, size, last_modified, content_type, metadata, reason,
+        created_at, updated_at,
+    ) = row[: len(_IMAGE)]  # fmt: skip
+    image = ImageRecord(
+        id=image_id,
+        bucket=bucket,
+        key=key,
+        seq=seq,
+        external_id=external_id,
+        sha256=sha256,
+        etag=etag,
+        size=size,
+        last_modified=last_modified,
+        content_type=content_type,
+        metadata=metadata,
+        reason=Reason.parse(reason) if reason else None,
+        created_at=created_at,
+        updated_at=updated_at,
+    )
+    values = row[len(_IMAGE) : len(JOINED_COLUMNS)]
+    exists = values[0] is not None
+    return CatalogImage(image, content_record((bucket, sha256, *values)) if exists else None)
 
 
-def joined_record(row: Mapping[str, Any]) -> CatalogImage:
-    """Image and content of a joined row."""
-    return CatalogImage(image_record(row[column.name] for column in images.c), joined_content(row))
-
-
-def joined_content(row: Mapping[str, Any]) -> ContentRecord | None:
-    """The content of a joined row, if the image has one."""
-    if row[_CONTENT + "sha256"] is None:
-        return None
-    return content_record(row[_CONTENT + column.name] for column in contents.c)
+def content_record(row: Sequence[Any]) -> ContentRecord:
+    """The content of a row of ``CONTENT_COLUMNS``."""
+    bucket, sha256, vector_id, state, md5, reason, attempts, width, height, kind, indexed_at = row
+    return ContentRecord(
+        bucket=bucket,
+        sha256=sha256,
+        vector_id=vector_id,
+        state=ContentState(state),
+        md5=md5,
+        reason=Reason.parse(reason) if reason else None,
+        attempts=attempts,
+        width=width,
+        height=height,
+        format=kind,
+        indexed_at=indexed_at,
+    )

@@ -6,22 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Select,
-    String,
-    and_,
-    case,
-    func,
-    literal,
-    or_,
-    select,
-)
+from sqlalchemy import ColumnElement, Executable, Row, Select, String, and_, bindparam, case, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from schemas.records import ContentId, ContentRecord, ContentState
+from schemas.settings import DatabaseSettings
 from schemas.tables import contents, images
-from stores.catalog.engine import fetch
+from stores.catalog.engine import create_engine, fetch
 from stores.catalog.reading.conditions import (
     EXISTS,
     IS_INDEXED,
@@ -32,7 +23,7 @@ from stores.catalog.reading.conditions import (
     of_content,
     with_content,
 )
-from stores.catalog.reading.found import WANTED, found_among, found_by, grouped
+from stores.catalog.reading.found import grouped, numbered_among, numbered_found, parameters, rows_found
 from stores.catalog.reading.ports import (
     CatalogImage,
     CatalogReader,
@@ -43,24 +34,27 @@ from stores.catalog.reading.ports import (
     SameBytes,
     Statistics,
 )
-from stores.catalog.reading.rows import joined_columns, joined_record
-from stores.catalog.rows import content_record
+from stores.catalog.reading.rows import CONTENT_COLUMNS, JOINED_COLUMNS, content_record, joined_record
 
 _CHUNK = 500
-_JOINED = select(*joined_columns()).select_from(with_content())
+_JOINED = select(*JOINED_COLUMNS).select_from(with_content())
 """Images with their contents, built once."""
+_BY_ID = _JOINED.where(EXISTS, images.c.id.in_(bindparam("ids", expanding=True)))
+
+
+def open_reader(settings: DatabaseSettings) -> SqlCatalogReader:
+    """The reader on connections of its own. Connects on first use."""
+    return SqlCatalogReader(create_engine(settings))
 
 
 class SqlCatalogReader(CatalogReader):
-    """Each call is one short read on a pooled connection. ``engine`` is from ``stores.catalog.engine``."""
+    """Each call is a short read on a pooled connection, or two. A connection that was lost is replaced once a read."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def _rows(
-        self, query: Select[Any], parameters: Mapping[str, Any] | None = None
-    ) -> Sequence[Mapping[str, Any]]:
-        return [row._asdict() for row in await fetch(self._engine, query, parameters)]
+    async def _rows(self, query: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
+        return await fetch(self._engine, query, parameters)
 
     async def image(self, image_id: str) -> CatalogImage | None:
         return (await self.images([image_id])).get(image_id)
@@ -69,10 +63,8 @@ class SqlCatalogReader(CatalogReader):
         found: dict[str, CatalogImage] = {}
         wanted = sorted(image_ids)
         for start in range(0, len(wanted), _CHUNK):
-            ids = wanted[start : start + _CHUNK]
-            query = _JOINED.where(EXISTS, images.c.id.in_(ids))
-            for row in await self._rows(query):
-                found[row["id"]] = joined_record(row)
+            for row in await self._rows(_BY_ID, {"ids": wanted[start : start + _CHUNK]}):
+                found[row.id] = joined_record(row)
         return found
 
     async def page(
@@ -84,18 +76,24 @@ class SqlCatalogReader(CatalogReader):
 
     async def count(self, where: ImageFilter) -> int:
         query = select(func.count().label("n")).select_from(with_content()).where(*matches(where))
-        return int((await self._rows(query))[0]["n"])
+        return int((await self._rows(query))[0].n)
+
+    async def hits(
+        self, vector_ids: Collection[int], digests: Collection[str], where: ImageFilter
+    ) -> list[FoundContent]:
+        if not vector_ids and not digests:
+            return []
+        looked_for = parameters(vector_ids, digests)
+        rows = await self._rows(rows_found(where), looked_for)
+        if len(rows) < looked_for["most"]:
+            return grouped(rows, numbered=False)
+        return grouped(await self._rows(numbered_found(where), looked_for), numbered=True)
 
     async def by_vector(self, vector_ids: Collection[int], where: ImageFilter) -> Mapping[int, FoundContent]:
-        if not vector_ids:
-            return {}
-        rows = await self._rows(found_by("vector_id", where), {WANTED: sorted(vector_ids)})
-        return {each.content.vector_id: each for each in grouped(rows)}
+        return {each.content.vector_id: each for each in await self.hits(vector_ids, (), where)}
 
     async def by_sha256(self, digests: Collection[str], where: ImageFilter) -> list[FoundContent]:
-        if not digests:
-            return []
-        return grouped(await self._rows(found_by("sha256", where), {WANTED: sorted(digests)}))
+        return await self.hits((), digests, where)
 
     async def vector_ids(self, where: ImageFilter, *, limit: int) -> list[int]:
         query = (
@@ -105,7 +103,7 @@ class SqlCatalogReader(CatalogReader):
             .where(contents.c.state.in_(SEARCHABLE), *matches(where))
             .limit(limit)
         )
-        return [row["vector_id"] for row in await self._rows(query)]
+        return [row.vector_id for row in await self._rows(query)]
 
     async def statistics(self, bucket: str | None) -> Statistics:
         query = (
@@ -124,13 +122,13 @@ class SqlCatalogReader(CatalogReader):
         distinct = distinct.where(contents.c.state != str(ContentState.DELETING), *_in_bucket(bucket))
         row = (await self._rows(query))[0]
         return Statistics(
-            objects=int(row["objects"]),
-            pending=int(row["pending"]),
-            indexed=int(row["indexed"]),
-            rejected=int(row["rejected"]),
-            bytes=int(row["bytes"]),
-            contents=int((await self._rows(distinct))[0]["n"]),
-            oldest_pending=row["oldest_pending"],
+            objects=int(row.objects),
+            pending=int(row.pending),
+            indexed=int(row.indexed),
+            rejected=int(row.rejected),
+            bytes=int(row.bytes),
+            contents=int((await self._rows(distinct))[0].n),
+            oldest_pending=row.oldest_pending,
         )
 
     async def indexed_per_minute(self, since: datetime, bucket: str | None) -> dict[datetime, int]:
@@ -138,7 +136,7 @@ class SqlCatalogReader(CatalogReader):
         query = select(contents.c.indexed_at).where(contents.c.indexed_at >= since, *_in_bucket(bucket))
         counts: dict[datetime, int] = {}
         for row in await self._rows(query):
-            minute = row["indexed_at"].replace(second=0, microsecond=0)
+            minute = row.indexed_at.replace(second=0, microsecond=0)
             counts[minute] = counts.get(minute, 0) + 1
         return counts
 
@@ -151,7 +149,7 @@ class SqlCatalogReader(CatalogReader):
             .where(*matches(ImageFilter(bucket=bucket)), IS_REJECTED)
             .group_by(slug)
         )
-        counted = {row["slug"]: int(row["n"]) for row in await self._rows(query)}
+        counted = {row.slug: int(row.n) for row in await self._rows(query)}
         return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
 
     async def same_bytes(self, bucket: str | None, *, after: ContentId | None, limit: int) -> list[SameBytes]:
@@ -169,22 +167,23 @@ class SqlCatalogReader(CatalogReader):
         if after is not None:
             query = query.where(_beyond((images.c.bucket, images.c.content_sha256), after))
         rows = await self._rows(query)
-        return [SameBytes(ContentId(row["bucket"], row["content_sha256"]), int(row["objects"])) for row in rows]
+        return [SameBytes(ContentId(row.bucket, row.content_sha256), int(row.objects)) for row in rows]
 
     async def of_contents(self, content_ids: Sequence[ContentId]) -> dict[ContentId, FoundContent]:
         if not content_ids:
             return {}
-        return {each.content.id: each for each in grouped(await self._rows(found_among(content_ids)))}
+        rows = await self._rows(numbered_among(content_ids))
+        return {each.content.id: each for each in grouped(rows, numbered=True)}
 
     async def contents_after(self, vector_id: int, *, bucket: str | None, limit: int) -> list[ContentRecord]:
         query = (
-            select(contents)
+            select(*CONTENT_COLUMNS)
             .where(contents.c.vector_id > vector_id, contents.c.state == str(ContentState.INDEXED))
             .where(*_in_bucket(bucket))
             .order_by(contents.c.vector_id)
             .limit(limit)
         )
-        return [content_record(row.values()) for row in await self._rows(query)]
+        return [content_record(row) for row in await self._rows(query)]
 
     async def check(self) -> None:
         await self._rows(select(images.c.id).limit(1))

@@ -54,7 +54,7 @@ async def test_what_waits_is_embedded_together() -> None:
     tasks = [asyncio.create_task(queue.embed(embedder, [_pixels(0)]))]
     await _reached(embedder.started.is_set)
     tasks += [asyncio.create_task(queue.embed(embedder, [_pixels(n)])) for n in range(1, 8)]
-    await _reached(lambda: len(queue._waiting) == 7)
+    await _reached(lambda: queue.waiting == 7)
     embedder.go_on.set()
     results = await asyncio.gather(*tasks)
     assert embedder.batches == [1, 4, 3]
@@ -67,14 +67,14 @@ async def test_cancelled_callers_cost_nothing() -> None:
     first = asyncio.create_task(queue.embed(embedder, [_pixels(0)]))
     await _reached(embedder.started.is_set)
     gone = [asyncio.create_task(queue.embed(embedder, [_pixels(n)])) for n in range(1, 6)]
-    await _reached(lambda: len(queue._waiting) == 5)
+    await _reached(lambda: queue.waiting == 5)
     for task in gone:
         task.cancel()
     await asyncio.gather(*gone, return_exceptions=True)
     embedder.go_on.set()
     await first
-    await asyncio.wait_for(asyncio.shield(queue._drain), 10)  # type: ignore[arg-type]
-    assert embedder.batches == [1]
+    assert len(await queue.embed(embedder, [_pixels(6)])) == 1
+    assert embedder.batches == [1, 1]
 
 
 async def test_queue_sheds_and_recovers() -> None:
@@ -83,7 +83,7 @@ async def test_queue_sheds_and_recovers() -> None:
     first = asyncio.create_task(queue.embed(embedder, [_pixels(0)]))
     await _reached(embedder.started.is_set)
     waiting = asyncio.create_task(queue.embed(embedder, [_pixels(1), _pixels(2)]))
-    await _reached(lambda: len(queue._waiting) == 2)
+    await _reached(lambda: queue.waiting == 2)
     with pytest.raises(Overloaded):
         await queue.embed(embedder, [_pixels(3)])
     embedder.go_on.set()
@@ -97,7 +97,7 @@ async def test_one_bad_picture_does_not_fail_its_neighbours() -> None:
     first = asyncio.create_task(queue.embed(embedder, [_pixels(0)]))
     await _reached(embedder.started.is_set)
     tasks = [asyncio.create_task(queue.embed(embedder, [_pixels(n)])) for n in (1, 255, 2)]
-    await _reached(lambda: len(queue._waiting) == 3)
+    await _reached(lambda: queue.waiting == 3)
     embedder.go_on.set()
     await first
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)

@@ -116,7 +116,7 @@ async def test_answers_have_a_time_limit(library: Library) -> None:
     async def never(*_: Any, **__: Any) -> Any:
         await asyncio.Event().wait()
 
-    library.catalog.by_sha256 = never  # type: ignore[method-assign]
+    library.catalog.hits = never  # type: ignore[method-assign]
     async with _client(library, request_timeout_s=0.3) as client:
         body = assert_problem(await client.post("/v1/search", files={"file": picture(1)}), 503)
         assert body["code"] == "timeout"
