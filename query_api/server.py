@@ -21,7 +21,7 @@ from schemas.settings import Settings
 
 BACKLOG = 512
 STOP_WITHIN_S = 10
-START_WITHIN_S = 60
+START_WITHIN_S = 120
 """A worker that does not answer its supervisor for so long is replaced; it has to import everything first."""
 
 

@@ -41,7 +41,7 @@ def api(library: Installation, tmp_path: Path) -> Iterator[Service]:
         yield running
 
 
-def _until(condition: Callable[[], Any], seconds: float = 60) -> None:
+def _until(condition: Callable[[], Any], seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true"
@@ -135,8 +135,10 @@ def test_workers_end_with_their_supervisor(api: Service, number: signal.Signals)
     """Asked to end, the service ends as a whole with exit code 0; and a killed supervisor leaves no worker behind."""
     workers = _workers(api)
     os.kill(_supervisor(api), number)
-    _until(lambda: not any(_alive(pid) for pid in workers), seconds=20)
-    _until(lambda: api.process.pid is None, seconds=20)
+    _until(lambda: not any(_alive(pid) for pid in workers), seconds=60)
+    _until(lambda: api.process.pid is None, seconds=60)
     assert api.process.exit_code == (0 if number is signal.SIGTERM else -number)
     with socket.socket() as probe:
+        # Past connections may linger; a listener would refuse this all the same.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(api.host_and_port)
