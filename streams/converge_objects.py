@@ -89,8 +89,8 @@ async def converge_objects(
 ) -> dict[ObjectRef, ObjectOutcome]:
     """Look at objects, ``concurrency`` at a time, and make the catalog agree; what became of each.
 
-    There may be several hints about one object: it is looked at once, unless all of them were looked at already. Safe to
-    call any number of times, by several workers at once. Raises Outage (call again) and nothing else on purpose.
+    There may be several hints about one object: it is looked at once, unless all of them were looked at already. Safe
+    to call any number of times, by several workers at once. Raises Outage (call again) and nothing else on purpose.
     """
     outcomes: dict[ObjectRef, ObjectOutcome] = {}
     told: dict[ObjectRef, list[ObjectHint]] = {}

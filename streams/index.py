@@ -57,7 +57,7 @@ class Wanted:
 type Batch = Mapping[ContentId, Wanted]
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class _Progress:
     """How far the contents of one batch have come; each is in one place. ``failures`` have met a bug."""
 

@@ -20,7 +20,8 @@ from streams.steps import Step
 
 log = structlog.get_logger(__name__)
 
-type Hints = dict[ObjectRef, tuple[ObjectHint, Delivery]]
+type Hinted = Sequence[tuple[ObjectHint, Delivery]]
+"""All that a batch says about one object, or several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +35,23 @@ class Ingest:
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Converge each object that the events name, once. Raises Outage when one outlasts the retry budget."""
-        hints = await self._hints(deliveries)
+        hinted = await self._by_object(deliveries)
 
         async def converge(part: Sequence[ObjectRef]) -> None:
-            await self._converge([hints[ref] for ref in part])
+            await self._converge([entry for ref in part for entry in hinted[ref]])
 
-        for ref, error in await halving(list(hints), converge):
+        for ref, error in await halving(list(hinted), converge):
             log.error("object_failed", bucket=ref.bucket, key=ref.key, exc_info=error)
-            await self._converge_alone(*hints[ref])
+            await self._converge_alone(hinted[ref])
         await self.ports.reached(Step.BATCH_HANDLED)
 
-    async def _hints(self, deliveries: Sequence[Delivery]) -> Hints:
-        hints: Hints = {}
+    async def _by_object(self, deliveries: Sequence[Delivery]) -> dict[ObjectRef, list[tuple[ObjectHint, Delivery]]]:
+        """All hints about each object: the last may say what is known already, while one before says what is new."""
+        hinted: dict[ObjectRef, list[tuple[ObjectHint, Delivery]]] = {}
         for delivery in deliveries:
             for hint in await self._parse(delivery):
-                hints[hint.ref] = hint, delivery
-        return hints
+                hinted.setdefault(hint.ref, []).append((hint, delivery))
+        return hinted
 
     async def _parse(self, delivery: Delivery) -> list[ObjectHint]:
         """The hints of an event about our buckets; an event that can't be understood becomes a dead letter."""
@@ -64,22 +66,23 @@ class Ingest:
         metrics.EVENTS.labels("foreign_bucket").inc(len(hints) - len(ours))
         return ours
 
-    async def _converge(self, hinted: Sequence[tuple[ObjectHint, Delivery]]) -> None:
+    async def _converge(self, hinted: Hinted) -> None:
         hints, concurrency = [hint for hint, _ in hinted], self.settings.ingest.concurrency
         outcomes = await self.retry.run(lambda: converge_objects(hints, self.ports, concurrency=concurrency))
-        for hint, delivery in hinted:
-            self._converged(hint, delivery, outcomes[hint.ref])
+        for ref, delivery in {hint.ref: delivery for hint, delivery in hinted}.items():
+            self._converged(ref, delivery, outcomes[ref])
 
-    def _converged(self, hint: ObjectHint, delivery: Delivery, outcome: ObjectOutcome) -> None:
+    def _converged(self, ref: ObjectRef, delivery: Delivery, outcome: ObjectOutcome) -> None:
         metrics.OBJECTS.labels(outcome).inc()
-        told = log.debug if outcome is ObjectOutcome.UNCHANGED else log.info
-        told("object_converged", bucket=hint.ref.bucket, key=hint.ref.key, outcome=str(outcome), **delivery.coordinates)
+        say = log.debug if outcome is ObjectOutcome.UNCHANGED else log.info
+        say("object_converged", bucket=ref.bucket, key=ref.key, outcome=str(outcome), **delivery.coordinates)
 
-    async def _converge_alone(self, hint: ObjectHint, delivery: Delivery) -> None:
+    async def _converge_alone(self, hinted: Hinted) -> None:
         """One object by itself, until it is done or its attempts are used up; then its event is a dead letter too."""
+        hint, delivery = hinted[-1]
         try:
             await self.dead_letters.isolate(
-                delivery, lambda: self._converge([(hint, delivery)]), attempts=self.settings.ingest.max_attempts
+                delivery, lambda: self._converge(hinted), attempts=self.settings.ingest.max_attempts
             )
         except PutAside as aside:
             await self._give_up(hint, aside.failure)
