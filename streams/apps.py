@@ -105,20 +105,29 @@ async def consume(stream: Any, handler: Handler, pace: Pace, reached: Checkpoint
             await slots.acquire()
             events = await anext(batches)
             deliveries = [Delivery.of(event) for event in events]
-            handling.put_nowait((events, work.create_task(pace.timed(handler.handle(deliveries)))))
+            handling.put_nowait((events, work.create_task(handled(handler, deliveries, pace))))
 
-    async def acknowledge() -> None:
+    async def finish() -> None:
         while True:
-            events, task = await handling.get()
-            await task
+            await acknowledged(*await handling.get(), reached)
             slots.release()
-            for event in events:
-                event.ack()
-            await reached(Step.BATCH_ACKED)
 
     async with asyncio.TaskGroup() as work:
         work.create_task(read())
-        work.create_task(acknowledge())
+        work.create_task(finish())
+
+
+async def handled(handler: Handler, deliveries: Sequence[Delivery], pace: Pace) -> None:
+    """Have a batch handled; what that raises ends the worker, unacknowledged."""
+    await pace.timed(handler.handle(deliveries))
+
+
+async def acknowledged(events: Sequence[Any], handling: asyncio.Task[None], reached: Checkpoint) -> None:
+    """Acknowledge a batch once it is handled."""
+    await handling
+    for event in events:
+        event.ack()
+    await reached(Step.BATCH_ACKED)
 
 
 def add_ingest_agent(app: AppT, ingest: Ingest, settings: Settings, fatal: Fatal) -> None:

@@ -369,13 +369,13 @@ async def settle(contents: Collection[ContentRecord], ports: Ports) -> None:
     while not done:
         with metrics.stage("publish"):
             async with ports.catalog.transaction() as tx:
-                image_ids = await tx.unpublished_references(told, after=after, limit=LOCKED_AT_ONCE)
-                images = await lock_images(tx, image_ids)
+                found = await tx.unpublished_references(told, after=after, limit=LOCKED_AT_ONCE + 1)
+                images = await lock_images(tx, found[:LOCKED_AT_ONCE])
                 rows = await lock_contents(tx, read)
                 # One that refers to another content by now is left to whoever moved it.
                 mine = [image for image in images if image.content_id in rows]
                 if await publish_locked(tx, mine, rows, ports):
-                    after, done = max(image_ids, default=""), len(image_ids) < LOCKED_AT_ONCE
+                    after, done = max(found[:LOCKED_AT_ONCE], default=""), len(found) <= LOCKED_AT_ONCE
                 if done:
                     await clear(tx, rows, read)
         await ports.reached(Step.IMAGE_PUBLISHED)

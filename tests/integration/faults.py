@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
-import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -87,17 +85,6 @@ async def _compared_already(database_url: str) -> None:
 def crashing(live: Live, step: str, count: int = 1) -> Live:
     """The same installation's processes, which end themselves when they reach the step."""
     return live.with_environment({CRASH_VARIABLE: f"{step}:{count}"})
-
-
-def mutated(live: Live, folder: Path, module: str, old: str, new: str) -> Live:
-    """The same installation's processes with a bug planted in a copy of ``streams``."""
-    copy = folder / "planted" / "streams"
-    shutil.copytree(REPOSITORY / "streams", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    source = (copy / module).read_text(encoding="utf-8")
-    assert source.count(old) == 1, f"{module} does not hold this once:\n{old}"
-    (copy / module).write_text(source.replace(old, new), encoding="utf-8")
-    path = os.pathsep.join([str(copy.parent), str(REPOSITORY)])
-    return live.with_environment({"PYTHONPATH": path})
 
 
 def hint(live: Live, keys: list[str]) -> None:

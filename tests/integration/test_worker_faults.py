@@ -11,7 +11,9 @@ import pytest
 
 from streams.steps import Step
 from tests.chaos.live import Live, until
+from tests.integration.agent_bugs import BUGS, planted_environment
 from tests.integration.faults import (
+    REPOSITORY,
     WITHOUT_RECONCILE,
     Streaming,
     as_text,
@@ -23,7 +25,6 @@ from tests.integration.faults import (
     events,
     hint,
     installed,
-    mutated,
     wait_for,
 )
 from tests.stack.stack import ServerName, Stack
@@ -163,29 +164,10 @@ def test_everything_killed_at_once_comes_back(private_stack: Stack, tmp_path: Pa
         assert settled.total == 0, as_text(settled.as_json())
 
 
-HANDLED_FIRST = """            await ingest.handle(deliveries)
-            await ingest.ports.reached(Step.BATCH_HANDLED)
-            await acknowledge(events, ingest.ports.reached)
-"""
-ACKNOWLEDGED_FIRST = """            await acknowledge(events, ingest.ports.reached)
-            await ingest.handle(deliveries)
-            await ingest.ports.reached(Step.BATCH_HANDLED)
-"""
-SWALLOWED = """            try:
-                await ingest.handle(deliveries)
-            except Exception:
-                pass
-            await ingest.ports.reached(Step.BATCH_HANDLED)
-            await acknowledge(events, ingest.ports.reached)
-"""
-PLANTED = {
-    "as it is": HANDLED_FIRST,
-    "acknowledged before the write": ACKNOWLEDGED_FIRST,
-    "an exception swallowed": SWALLOWED,
-}
+NO_BUG = "as it is"
 
 
-@pytest.mark.parametrize("bug", list(PLANTED))
+@pytest.mark.parametrize("bug", [NO_BUG, *BUGS])
 def test_finds_planted_bugs_of_the_agent(private_stack: Stack, tmp_path: Path, bug: str) -> None:
     """An agent that acknowledges too early or swallows errors loses events in an outage; ours does not."""
     more = WITHOUT_RECONCILE | {"TWINLENS_RETRY__BUDGET_S": "8"}
@@ -194,11 +176,12 @@ def test_finds_planted_bugs_of_the_agent(private_stack: Stack, tmp_path: Path, b
             live.put(f"{number}.png", picture(number))
         until(lambda: len(events(live)) == 6, "MinIO has emptied its queue of events")
         private_stack.kill("minio")
-        _run_into_the_outage(mutated(live, tmp_path, "apps.py", HANDLED_FIRST, PLANTED[bug]))
+        planted = {} if bug == NO_BUG else planted_environment(bug, tmp_path, REPOSITORY)
+        _run_into_the_outage(live.with_environment(planted))
         private_stack.start("minio")
         live.start("ingest", "index")
-        settled = live.settles(60 if bug == "as it is" else 12)
-        assert (settled.total == 0) == (bug == "as it is"), as_text(settled.as_json())
+        settled = live.settles(60 if bug == NO_BUG else 12)
+        assert (settled.total == 0) == (bug == NO_BUG), as_text(settled.as_json())
 
 
 def _run_into_the_outage(live: Live) -> None:
