@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import batched
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, Table, and_, delete, func, literal, select
+from sqlalchemy import ColumnElement, CursorResult, Executable, Table, and_, delete, func, literal, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -48,9 +48,9 @@ class SqlTransaction(CatalogTransaction):
         with outages():
             return (await self.connection.execute(query, parameters)).all()
 
-    async def _raw_rows(self, query: str, parameters: tuple[Any, ...]) -> Sequence[AnyRow]:
+    async def _run(self, statement: statements.TextAndParameters) -> CursorResult[*tuple[Any, ...]]:
         with outages():
-            return (await self.connection.exec_driver_sql(query, parameters)).all()
+            return await self.connection.exec_driver_sql(*statement)
 
     async def write(self, statement: Executable, parameters: Parameters = None) -> None:
         """Run a statement within the transaction, once for all the parameters if it is an INSERT of VALUES."""
@@ -77,12 +77,17 @@ class SqlTransaction(CatalogTransaction):
         return _with_all(found, fresh_ids)
 
     async def save_images(self, images_: Collection[ImageRecord]) -> None:
-        if images_:
-            await self.save(images, [{"seq": image.seq, **image_values(image)} for image in _in_order(images_)])
+        if not images_:
+            return
+        rows = [{"seq": image.seq, **image_values(image)} for image in _in_order(images_)]
+        if self._on_sqlite:
+            await self.save(images, rows)
+            return
+        await self._run(statements.update_images(rows, self.connection.dialect))
 
     async def delete_images(self, image_ids: Collection[str]) -> None:
         if image_ids:
-            await self.write(statements.delete_images(on_sqlite=self._on_sqlite), {"ids": sorted(image_ids)})
+            await self._run(statements.delete_images(sorted(image_ids), on_sqlite=self._on_sqlite))
 
     async def lock_contents(
         self, content_ids: Collection[ContentId], *, create: Collection[ContentRecord] = ()
@@ -108,8 +113,7 @@ class SqlTransaction(CatalogTransaction):
 
     async def delete_contents(self, content_ids: Collection[ContentId]) -> None:
         if content_ids:
-            buckets, parameters = statements.in_buckets(content_ids)
-            await self.write(statements.delete_contents(buckets, on_sqlite=self._on_sqlite), parameters)
+            await self._run(statements.delete_contents(sorted(content_ids), on_sqlite=self._on_sqlite))
 
     async def contents(self, content_ids: Collection[ContentId]) -> dict[ContentId, ContentRecord]:
         found: dict[ContentId, ContentRecord] = {}
@@ -124,8 +128,8 @@ class SqlTransaction(CatalogTransaction):
     ) -> dict[ContentId, list[Reference]]:
         oldest: dict[ContentId, list[Reference]] = {}
         for some in batched(set(content_ids), CHUNK):
-            query, parameters = statements.oldest_references(some, limit, on_sqlite=self._on_sqlite)
-            for bucket, sha256, _, image_id, key in sorted(await self._raw_rows(query, parameters), key=_seq):
+            rows = await self._run(statements.oldest_references(some, limit, on_sqlite=self._on_sqlite))
+            for bucket, sha256, _, image_id, key in sorted(rows, key=_seq):
                 reference = Reference(image_id, bucket, bytes(key).decode())
                 oldest.setdefault(ContentId(bucket, sha256), []).append(reference)
         return oldest
@@ -135,8 +139,8 @@ class SqlTransaction(CatalogTransaction):
     ) -> list[str]:
         if not published_states:
             return []
-        query, parameters = statements.unpublished_references(published_states, after, limit, on_sqlite=self._on_sqlite)
-        return [image_id for (image_id,) in await self._raw_rows(query, parameters)]
+        query = statements.unpublished_references(published_states, after, limit, on_sqlite=self._on_sqlite)
+        return [image_id for (image_id,) in await self._run(query)]
 
     async def carried_vectors(self, vector_ids: Collection[int]) -> set[int]:
         rows = await self.rows(statements.CARRIED_VECTORS, {"ids": sorted(vector_ids)}) if vector_ids else ()

@@ -5,24 +5,23 @@ Locking statements name their index: on a small table MySQL would scan it, and w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy import (
     BindParameter,
+    Column,
     ColumnElement,
-    Executable,
+    Dialect,
     Insert,
     Select,
     Table,
     and_,
     bindparam,
-    delete,
     or_,
     select,
-    text,
 )
 from sqlalchemy.dialects import mysql, sqlite
 
@@ -36,6 +35,9 @@ _IDENTITY: Final = {
     progress: ("name",),
 }
 """The columns that tell rows apart, which are never written again."""
+
+type TextAndParameters = tuple[str, tuple[Any, ...]]
+"""A statement in the driver's words, since it is another for each number of rows: not worth compiling and keeping."""
 
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 
@@ -57,14 +59,52 @@ def save(table: Table, *, on_sqlite: bool) -> Insert:
     """Overwrite rows, all columns given. Run with a list of rows it is one statement.
 
     An INSERT, though the rows are there: the driver joins many of those into one statement, and runs many UPDATEs one
-    by one. ``seq`` is given too, so MySQL draws no number for a row that it does not insert.
+    by one.
     """
-    columns = [column.name for column in table.c if column.name not in _IDENTITY[table]]
+    columns = _saved(table)
     if on_sqlite:
         upsert = sqlite.insert(table)
         return upsert.on_conflict_do_update(set_={name: upsert.excluded[name] for name in columns})
     replacing = mysql.insert(table)
     return replacing.on_duplicate_key_update({name: replacing.inserted[name] for name in columns})
+
+
+def _saved(table: Table) -> list[str]:
+    return [column.name for column in table.c if column.name not in _IDENTITY[table]]
+
+
+def update_images(rows: Sequence[Mapping[str, Any]], dialect: Dialect) -> TextAndParameters:
+    """Overwrite images on MySQL.
+
+    :func:`save` would do, but for MySQL 9.7, which locks the content that an INSERT refers to, even where the row is
+    there and its reference stays: publishing an image would wait for the index worker, and that in the end for it.
+    """
+    columns = ["seq", *_saved(images)]
+    processors = [(name, _bind_processor(images.c[name], dialect)) for name in columns]
+    assignments = ", ".join(f"images.{name} = named.{name}" for name in columns[1:])
+    join = f"{_named(columns, len(rows))} STRAIGHT_JOIN images FORCE INDEX (PRIMARY) ON images.seq = named.seq"
+    parameters = tuple(process(row[name]) for row in rows for name, process in processors)
+    return f"UPDATE {join} SET {assignments}", parameters  # noqa: S608, as below: only names of ours are put in
+
+
+def _named(columns: Sequence[str], number: int) -> str:
+    """A table of parameters, to be joined with the real one: MySQL then visits each row by the index, and no other.
+
+    For an IN list it may scan the table, whatever index is named, in a DELETE and, on a small table, in an UPDATE.
+    """
+    first = "SELECT " + ", ".join(f"%s AS {name}" for name in columns)
+    others = "SELECT " + ", ".join(["%s"] * len(columns))
+    return "(" + " UNION ALL ".join([first, *[others] * (number - 1)]) + ") AS named"
+
+
+@lru_cache(maxsize=128)
+def _bind_processor(column: Column[Any], dialect: Dialect) -> Callable[[Any], Any]:
+    """What SQLAlchemy makes of a value before the driver gets it."""
+    return column.type.dialect_impl(dialect).bind_processor(dialect) or _as_it_is
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _by(index: str, query: Select[Any], table: Table) -> Select[Any]:
@@ -78,12 +118,25 @@ LOCK_IMAGES: Final = _by("uq_images_id", SELECT_IMAGES, images).order_by(images.
 """These take ``ids``."""
 
 
-@lru_cache
-def delete_images(*, on_sqlite: bool) -> Executable:
-    """Takes ``ids``. Only MySQL's form of DELETE for several tables may name an index."""
+def delete_images(image_ids: Collection[str], *, on_sqlite: bool) -> TextAndParameters:
+    """Delete these images."""
     if on_sqlite:
-        return delete(images).where(images.c.id.in_(_IDS))
-    return text("DELETE images FROM images FORCE INDEX (uq_images_id) WHERE id IN :ids").bindparams(_IDS)
+        return f"DELETE FROM images WHERE id IN ({', '.join('?' * len(image_ids))})", tuple(image_ids)  # noqa: S608
+    join = "STRAIGHT_JOIN images FORCE INDEX (uq_images_id) ON images.id = named.id"
+    return f"DELETE images FROM {_named(['id'], len(image_ids))} {join}", tuple(image_ids)
+
+
+def delete_contents(content_ids: Collection[ContentId], *, on_sqlite: bool) -> TextAndParameters:
+    """Delete these contents."""
+    parameters = tuple(chain.from_iterable(content_ids))
+    if on_sqlite:
+        pairs = ", ".join(["(?, ?)"] * len(content_ids))
+        return f"DELETE FROM contents WHERE (bucket, sha256) IN (VALUES {pairs})", parameters  # noqa: S608
+    join = (
+        "STRAIGHT_JOIN contents FORCE INDEX (PRIMARY)"
+        " ON contents.bucket = named.bucket AND contents.sha256 = named.sha256"
+    )
+    return f"DELETE contents FROM {_named(['bucket', 'sha256'], len(content_ids))} {join}", parameters
 
 
 @lru_cache(maxsize=64)
@@ -97,16 +150,6 @@ def lock_contents(buckets: int) -> Select[Any]:
     """The same, locked in order."""
     ordered = _by("PRIMARY", select_contents(buckets), contents).order_by(contents.c.bucket, contents.c.sha256)
     return ordered.with_for_update()
-
-
-@lru_cache(maxsize=64)
-def delete_contents(buckets: int, *, on_sqlite: bool) -> Executable:
-    """Delete the contents that :func:`in_buckets` names."""
-    if on_sqlite:
-        return delete(contents).where(or_(*[_in_bucket(number) for number in range(buckets)]))
-    named = " OR ".join(f"bucket = :bucket{number} AND sha256 IN :digests{number}" for number in range(buckets))
-    lists: list[BindParameter[Any]] = [bindparam(f"digests{number}", expanding=True) for number in range(buckets)]
-    return text(f"DELETE contents FROM contents FORCE INDEX (PRIMARY) WHERE {named}").bindparams(*lists)
 
 
 def _in_bucket(number: int) -> ColumnElement[bool]:
@@ -137,11 +180,10 @@ _OLDEST = (
 )
 
 
-def oldest_references(content_ids: Sequence[ContentId], limit: int, *, on_sqlite: bool) -> tuple[str, tuple[Any, ...]]:
-    """The statement, and its parameters, for the first images of each content: (bucket, SHA-256, seq, id, key's bytes).
+def oldest_references(content_ids: Sequence[ContentId], limit: int, *, on_sqlite: bool) -> TextAndParameters:
+    """The first images of each content: (bucket, SHA-256, seq, id, key's bytes).
 
-    One part per content, and each reads from its place in the index no more rows than it returns. As text, since it is
-    different for each number of contents.
+    One part per content, and each reads from its place in the index no more rows than it returns.
     """
     # SQLite takes no parentheses, MySQL would copy a subquery's rows.
     part = ("SELECT * FROM ({})" if on_sqlite else "({})").format(_OLDEST.format(by_content=_hint(on_sqlite)))
@@ -152,8 +194,8 @@ def oldest_references(content_ids: Sequence[ContentId], limit: int, *, on_sqlite
 
 def unpublished_references(
     published_states: Mapping[ContentId, str], after: str, limit: int, *, on_sqlite: bool
-) -> tuple[str, tuple[Any, ...]]:
-    """The statement, and its parameters, for ids of images that have something to publish, in order."""
+) -> TextAndParameters:
+    """Ids of images that have something to publish, in order."""
     of_content = (
         "(bucket = ? AND content_sha256 = ? AND (version <> published_version OR publish_due IS NOT NULL"
         " OR published_state IS NULL OR published_state <> ?))"

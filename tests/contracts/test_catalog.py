@@ -128,6 +128,33 @@ async def test_a_content_comes_back_as_it_was_saved(catalog: Catalog) -> None:
     assert await catalog.contents_by_vector({full.vector_id, 1}) == {full.vector_id: full}
 
 
+async def test_rows_of_every_kind_are_saved_together(catalog: Catalog) -> None:
+    """A batch may hold rows with and without each value, in any order, and long ones beside short ones."""
+    full = await add_image(
+        catalog,
+        "m",
+        "a",
+        external_id="ünï 🦊",
+        size=2**40,
+        metadata={"name": "🦊 %s ?" * 400},
+        reason=Reason("broken", "'; -- \\ \n"),
+        sequencer="1856FB8E5A1B2C3D",
+        version=2**60,
+        published_version=7,
+        published_state="rejected",
+        publish_due=NOW + timedelta(microseconds=1),
+    )
+    bare = [await add_image(catalog, key, etag=None, last_modified=None) for key in "an"]
+    wanted = [
+        replace(full, sha256=None, etag=None, last_modified=None, publish_due=None, external_id=None, reason=None),
+        *[replace(full, id=image.id, key=image.key, seq=image.seq, size=size) for size, image in enumerate(bare)],
+    ]
+    async with catalog.transaction() as tx:
+        await tx.lock_images([image.id for image in wanted])
+        await tx.save_images(wanted)
+    assert await catalog.images([image.ref for image in wanted]) == {image.ref: image for image in wanted}
+
+
 async def test_what_is_not_there_is_left_out(catalog: Catalog) -> None:
     """Reading and locking what is not there gives nothing."""
     assert await catalog.images([ref("k")]) == {}
@@ -380,24 +407,54 @@ async def test_a_locked_row_keeps_others_out(catalog: Catalog, first: Locking, s
 
 @pytest.mark.parametrize("catalog", [backend for backend in BACKENDS if backend != "sqlite"], indirect=True)
 async def test_a_lock_keeps_nobody_out_of_other_rows(catalog: Catalog) -> None:
-    """Others lock, create, save and delete the rows beside a locked one, also in a small table; not so on SQLite."""
+    """Others lock, create, save and delete every other row of a small table; not so on SQLite, which has one lock."""
     await add_image(catalog, "k", "a")
-    await add_image(catalog, "l", "b")
+    others = [await add_image(catalog, f"k{letter}", letter) for letter in "bcdef"]
+    ids = [image.id for image in others]
+    content_ids = [content_id(letter) for letter in "bcdef"]
     async with asyncio.timeout(20), catalog.transaction() as holder:
         await lock_image(holder, "k")
         await lock_content(holder, "a")
         async with catalog.transaction() as tx:
-            image = await lock_image(tx, "l")
-            fresh = await lock_image(tx, "m")
-            rows = await tx.lock_contents([content_id("b")], create=[content("c")])
+            images = await tx.lock_images(ids, create=[placeholder("fresh")])
+            rows = await tx.lock_contents(content_ids, create=[content("g")])
             await tx.save_contents([replace(row, version=3) for row in rows.values()])
-            await tx.save_images([replace(image, size=3), replace(fresh, sha256="c" * 64)])
+            await tx.save_images([replace(image, size=3) for image in images.values()])
         async with catalog.transaction() as tx:
-            await tx.lock_images([image.id])
-            await tx.delete_images([image.id])
-            await tx.lock_contents([content_id("b")])
-            await tx.delete_contents([content_id("b")])
-    assert {each.key for each in (await catalog.images([ref("k"), ref("l"), ref("m")])).values()} == {"k", "m"}
+            await tx.lock_images(ids)
+            await tx.delete_images(ids)
+            await tx.lock_contents(content_ids)
+            await tx.delete_contents(content_ids)
+    left = await catalog.images([image.ref for image in (*images.values(), placeholder("k"))])
+    assert {image.key: image.size for image in left.values()} == {"k": 0, "fresh": 3}
+    assert set(await catalog.contents([*content_ids, content_id("a"), content_id("g")])) == {
+        content_id("a"),
+        content_id("g"),
+    }
+
+
+@pytest.mark.parametrize("catalog", [backend for backend in BACKENDS if backend != "sqlite"], indirect=True)
+async def test_a_row_that_is_not_there_is_not_locked(catalog: Catalog) -> None:
+    """Who finds none keeps nobody from creating it: to be sure of a row, create it."""
+    await add_image(catalog, "k", "a")
+    async with asyncio.timeout(20), catalog.transaction() as tx:
+        assert len(await tx.lock_images([ref("k").image_id, ref("new").image_id])) == 1
+        assert await tx.lock_contents([content_id("b")]) == {}
+        created = await add_image(catalog, "new", "b")
+        assert await tx.lock_images([created.id]) == {created.id: created}
+        assert set(await tx.lock_contents([content_id("b")])) == {content_id("b")}
+
+
+@pytest.mark.parametrize("catalog", [backend for backend in BACKENDS if backend != "sqlite"], indirect=True)
+async def test_an_image_whose_content_is_locked_can_be_saved(catalog: Catalog) -> None:
+    """Publishing an image changes no reference, so it does not wait for who works on the content."""
+    await add_image(catalog, "k", "a")
+    async with asyncio.timeout(20), catalog.transaction() as holder:
+        await lock_content(holder, "a")
+        async with catalog.transaction() as tx:
+            image = await lock_image(tx, "k")
+            await tx.save_images([replace(image, published_version=7)])
+        assert await image_of(catalog, "k") == replace(image, published_version=7)
 
 
 async def test_locks_are_taken_in_order_whatever_the_order_asked(catalog: Catalog) -> None:

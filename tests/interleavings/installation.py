@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 
-from imaging.decoding import DecodedImage
+from imaging.decoding import DecodedImage, Pixels
 from schemas.errors import Outage
 from schemas.messages import ContentChanged, ImageChanged, ObjectHint, parse_bucket_event
 from schemas.records import ContentId, ContentState, ObjectRef, ObjectState
-from schemas.settings import LimitSettings, SweepSettings
+from schemas.settings import IndexSettings, LimitSettings, SweepSettings
 from schemas.topics import Topics
 from stores.broker.memory import MemoryOutbox
 from stores.catalog.ports import Catalog
 from stores.objects.memory import MemoryObjects
 from stores.vectors.memory import MemoryVectors
 from stores.vectors.ports import Vector
-from streams.converge_content import IndexPolicy, Prepared, Settled, prepare, settle, store
-from streams.converge_object import ObjectOutcome, converge_object
+from streams.converge_objects import ObjectOutcome, converge_objects
+from streams.deliveries import DeadLetters, Delivery
+from streams.index import Index
 from streams.ports import Ports
 from streams.steps import Step
 from streams.sweep import sweep
@@ -106,12 +108,17 @@ class Installation:
             copy_threshold=50.0,
             clock=self.clock,
         )
-        self._policy = IndexPolicy(MODEL, max_attempts=5, nearest=2)
+        self._settings = IndexSettings(nearest=2)
         self._read: dict[str, int] = {}
+        self._announced = 0
 
-    def put(self, key: str, data: bytes) -> None:
-        """Somebody puts an object."""
-        self.objects.put_now(ref(key), data)
+    def put(self, key: str, data: bytes) -> ObjectHint:
+        """Somebody puts an object; the announcement of that."""
+        state = self.objects.put_now(ref(key), data)
+        self._announced += 1
+        return ObjectHint(
+            state.ref, self.clock.now(), sequencer=f"{self._announced:016X}", etag=state.etag, size=state.size
+        )
 
     def delete(self, key: str) -> None:
         """Somebody deletes an object."""
@@ -119,24 +126,26 @@ class Installation:
 
     async def ingest(self, key: str, reached: Halt | None = None, event_time: datetime | None = None) -> ObjectOutcome:
         """An ingest worker with a hint about a key."""
+        return await self.ingest_hints(ObjectHint(ref(key), event_time), reached=reached)
+
+    async def ingest_hints(self, *hints: ObjectHint, reached: Halt | None = None) -> ObjectOutcome:
+        """An ingest worker with a batch of hints about one key."""
         ports = replace(self.ports, reached=reached) if reached else self.ports
-        return await patiently(lambda: converge_object(ObjectHint(ref(key), event_time), ports))
+        [outcome] = (await patiently(lambda: converge_objects(hints, ports))).values()
+        return outcome
 
     async def index(self, data: bytes, reached: Halt | None = None, *, verify: bool = False) -> None:
         """An index worker with a message about a content."""
         await self._index(ContentChanged(bucket=BUCKET, sha256=content_of(data).sha256, verify=verify), reached)
 
     async def _index(self, message: ContentChanged, reached: Halt | None = None) -> None:
+        """A worker of its own, which has nothing else to do."""
         ports = replace(self.ports, reached=reached) if reached else self.ports
-        result = await patiently(lambda: prepare(message, ports, self._policy, _decode))
-        if isinstance(result, Prepared):
-            await ports.reached(Step.CONTENT_EMBEDDED)
-            entries = [(result, embedding_of(result.image.pixels.tobytes()))]
-            settled: list[Settled] = await patiently(lambda: store(entries, ports, self._policy))
-        else:
-            settled = [result]
-        for each in settled:
-            await patiently(lambda each=each: settle(each, ports))  # type: ignore[misc]
+        retry: Any = Patient()
+        dead_letters = DeadLetters(ports, retry, "index", 1_000_000)
+        worker = Index(ports, retry, dead_letters, self._settings, PictureInference())
+        await worker.handle([Delivery(self.topics.contents, 0, 0, None, message.encode(), {})])
+        assert self.outbox.to(self.topics.dead_letters) == []
 
     async def handle_messages(self) -> None:
         """Workers handle all messages that were sent, one after the other, until there are no more."""
@@ -210,8 +219,26 @@ def embedding_of(data: bytes) -> Vector:
     return (raw / np.linalg.norm(raw)).astype(np.float32)
 
 
-async def _decode(data: bytes) -> DecodedImage:
-    return DecodedImage(1, 1, "png", "image/png", np.frombuffer(data, np.uint8))
+class PictureInference:
+    """Decoding and embedding in no time."""
+
+    model_id = MODEL
+
+    async def decode(self, data: bytes) -> DecodedImage:
+        """Pixels that only say which picture it is."""
+        return DecodedImage(1, 1, "png", "image/png", np.frombuffer(data, np.uint8))
+
+    async def embed(self, pictures: Sequence[Pixels]) -> list[Vector]:
+        """The embeddings of decoded pictures."""
+        return [embedding_of(pixels.tobytes()) for pixels in pictures]
+
+
+class Patient:
+    """Waits for what the database asks for."""
+
+    async def run[T](self, step: Callable[[], Awaitable[T]]) -> T:
+        """See Retry."""
+        return await patiently(step)
 
 
 async def patiently[T](step: Callable[[], Awaitable[T]]) -> T:

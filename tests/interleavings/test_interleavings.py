@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from streams.converge_object import ObjectOutcome
+from streams.converge_objects import ObjectOutcome
 from streams.steps import Step
 from tests.contracts.catalogs import SQL_BACKENDS, open_catalog
 from tests.interleavings.installation import Halt, Installation, content_of, ref
 
-A, B = b"picture A", b"picture B"
+A, B, C = b"picture A", b"picture B", b"picture C"
 
 
 @pytest_asyncio.fixture(params=SQL_BACKENDS)
@@ -52,37 +52,55 @@ async def released[T](halt: Halt, task: asyncio.Task[T]) -> T:
         return await task
 
 
-BEFORE_THE_SECOND_HEAD = (Step.OBJECT_SEEN, Step.OBJECT_READ, Step.IMAGE_LOCKED)
+NEW = (Step.OBJECT_READ, Step.IMAGE_LOCKED)
+KNOWN = (Step.OBJECT_SEEN, *NEW)
+"""Before the second look at an object; only one that is known is looked at before it is read."""
+BEFORE_THE_SECOND_HEAD = [*((step, {}) for step in NEW), *((step, {"k": C}) for step in KNOWN)]
 
 
-@pytest.mark.parametrize("step", BEFORE_THE_SECOND_HEAD)
-async def test_an_object_that_is_overwritten_while_it_is_read_is_read_again(twinlens: Installation, step: Step) -> None:
+@pytest.mark.parametrize(("step", "before"), BEFORE_THE_SECOND_HEAD)
+async def test_an_object_that_is_overwritten_while_it_is_read_is_read_again(
+    twinlens: Installation, step: Step, before: dict[str, bytes]
+) -> None:
     """The row shows the bytes that were there while it was locked, without the later hint's help."""
+    await indexed(twinlens, before)
     twinlens.put("k", A)
     halt = Halt(step)
     worker = await halted(twinlens.ingest("k", halt), halt)
     twinlens.put("k", B)
     assert await released(halt, worker) is ObjectOutcome.STORED
-    image = await twinlens.ports.catalog.image(ref("k"))
-    assert image is not None
+    image = (await twinlens.ports.catalog.images([ref("k")]))[ref("k")]
     assert image.sha256 == content_of(B).sha256
 
 
-@pytest.mark.parametrize("step", BEFORE_THE_SECOND_HEAD)
-async def test_an_object_that_is_deleted_while_it_is_read_leaves_no_row(twinlens: Installation, step: Step) -> None:
-    """A worker that has read what is gone by now records nothing."""
+@pytest.mark.parametrize(("step", "before"), BEFORE_THE_SECOND_HEAD)
+async def test_an_object_that_is_deleted_while_it_is_read_leaves_no_row(
+    twinlens: Installation, step: Step, before: dict[str, bytes]
+) -> None:
+    """A worker that has read what is gone by now records nothing, or that what was known is gone."""
+    await indexed(twinlens, before)
     twinlens.put("k", A)
     halt = Halt(step)
     worker = await halted(twinlens.ingest("k", halt), halt)
     twinlens.delete("k")
-    assert await released(halt, worker) is ObjectOutcome.ABSENT
+    assert await released(halt, worker) is (ObjectOutcome.REMOVED if before else ObjectOutcome.ABSENT)
 
 
-@pytest.mark.parametrize("step", [Step.CONTENT_LOCKED, Step.OBJECT_COMMITTED, Step.CONTENT_SENT, Step.IMAGE_SENT])
+AFTER_THE_SECOND_HEAD = [
+    (Step.CONTENT_LOCKED, {}),
+    (Step.OBJECT_COMMITTED, {}),
+    (Step.CONTENT_SENT, {}),
+    (Step.IMAGE_SENT, {"other": A}),
+]
+"""An image whose content is indexed already is published at once."""
+
+
+@pytest.mark.parametrize(("step", "before"), AFTER_THE_SECOND_HEAD)
 async def test_an_object_that_is_overwritten_after_the_second_head_is_left_to_its_own_hint(
-    twinlens: Installation, step: Step
+    twinlens: Installation, step: Step, before: dict[str, bytes]
 ) -> None:
     """From the second look on, the change brings a hint of its own, which waits for the row."""
+    await indexed(twinlens, before)
     twinlens.put("k", A)
     halt = Halt(step)
     worker = await halted(twinlens.ingest("k", halt), halt)
@@ -179,7 +197,7 @@ async def test_two_last_references_are_deleted_at_once(twinlens: Installation) -
     await indexed(twinlens, {"k1": A, "k2": A})
     twinlens.delete("k1")
     twinlens.delete("k2")
-    first, second = Halt(Step.OBJECT_READ), Halt(Step.OBJECT_READ)
+    first, second = Halt(Step.OBJECT_SEEN), Halt(Step.OBJECT_SEEN)
     workers = [
         await halted(twinlens.ingest("k1", first), first),
         await halted(twinlens.ingest("k2", second), second),
@@ -299,6 +317,35 @@ async def test_the_same_event_again_changes_nothing(twinlens: Installation) -> N
         assert await twinlens.ingest("k", event_time=moment) is ObjectOutcome.UNCHANGED
     await twinlens.handle_messages()
     assert twinlens.outbox.to(twinlens.topics.image_changes) == published
+
+
+async def test_an_announcement_that_was_looked_at_is_not_looked_at_again(twinlens: Installation) -> None:
+    """Its copy leads to no look at all: the object could not even be reached."""
+    announcement = twinlens.put("k", A)
+    assert await twinlens.ingest_hints(announcement) is ObjectOutcome.STORED
+    twinlens.objects.outage = True
+    assert await twinlens.ingest_hints(announcement) is ObjectOutcome.UNCHANGED
+    twinlens.objects.outage = False
+
+
+async def test_a_repeated_announcement_does_not_hide_a_new_one_of_its_batch(twinlens: Installation) -> None:
+    """A batch about one object is only left alone if all that it says was looked at."""
+    first = twinlens.put("k", A)
+    await twinlens.ingest_hints(first)
+    second = twinlens.put("k", B)
+    assert await twinlens.ingest_hints(second, first) is ObjectOutcome.STORED
+
+
+async def test_an_announcement_of_the_same_bytes_may_stand_for_another_change(twinlens: Installation) -> None:
+    """A → B → A while B is being committed: the row still shows A, and the second A's announcement waits for it."""
+    await twinlens.ingest_hints(twinlens.put("k", A))
+    await indexed(twinlens, {"other": B})
+    middle = twinlens.put("k", B)
+    halt = Halt(Step.CONTENT_LOCKED)
+    worker = await halted(twinlens.ingest_hints(middle, reached=halt), halt)
+    later = asyncio.create_task(twinlens.ingest_hints(twinlens.put("k", A)))
+    await released(halt, worker)
+    assert await later is ObjectOutcome.STORED
 
 
 async def test_the_same_event_to_several_workers_at_once_has_one_effect(twinlens: Installation) -> None:

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from random import Random
 from typing import Any
 
 import numpy as np
 
-from imaging.decoding import DecodedImage
+from imaging.decoding import DecodedImage, Pixels
 from imaging.errors import NotAnImage
 from schemas.errors import Outage
 from schemas.messages import ContentChanged, bucket_event, parse_bucket_event
-from schemas.records import ContentId, ObjectRef
-from schemas.settings import LimitSettings, SweepSettings
+from schemas.records import ObjectRef
+from schemas.settings import IndexSettings, LimitSettings, SweepSettings
 from schemas.topics import Topics
 from stores.broker.ports import OutgoingMessage
 from stores.objects.memory import MemoryObjects
 from stores.vectors.memory import MemoryVectors
 from stores.vectors.ports import Vector
+from streams import converge_objects
+from streams import sweep as sweeping
+from streams.deliveries import DeadLetters, Delivery
+from streams.index import Index
+from streams.ports import Ports
 from streams.steps import Step
 from tests.simulation.chaos import Broker, Chaos, ChaoticCatalog, ChaoticObjects, ChaoticVectors
-from tests.simulation.handlers import Handlers
 from tests.simulation.loop import SimulatedLoop
 
 BUCKET = "pictures"
@@ -35,6 +39,10 @@ MODEL = "model"
 DIMENSION = 4
 PICTURES = (b"picture A", b"picture B", b"no picture")
 TOPICS = Topics()
+RECORDED = (Step.IMAGE_SENT, Step.IMAGE_PUBLISHED, Step.CONTENT_CLEARED, Step.BATCH_HANDLED)
+"""Where a worker has recorded the vectors that it stored, and deleted those that nobody waited for."""
+MAX_ATTEMPTS = 100
+"""More than crashes, zombies and lost answers can use up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +66,14 @@ class Shape:
     """The chance that a worker takes a message that another one holds."""
     stall: float
     """The chance that a worker stops at a named point, until the driver wakes it."""
-    stall_at: Step | None
-    """The only point where workers stop, if not any."""
+    stall_at: tuple[Step, ...]
+    """The points where workers stop."""
     disturbance: float
     """The chance that the bucket changes in the moment in which a worker stops."""
+    processes: int
+    """Index workers that batches are spread over; 0 for one that handles nothing else for each batch."""
+    announced_twice: float
+    """The chance that a change is announced twice, as by an object store with two targets."""
 
 
 def draw_shape(random: Random) -> Shape:
@@ -79,8 +91,10 @@ def draw_shape(random: Random) -> Shape:
         haste=random.choice((0.0, 0.02, 0.1, 0.3)),
         zombies=random.choice((0.0, 0.05, 0.3)),
         stall=random.choice((0.0, 0.05, 0.3)),
-        stall_at=random.choice((None, *Step)),
+        stall_at=random.choice((tuple(Step), *((step,) for step in Step))),
         disturbance=random.choice((0.0, 0.3)),
+        processes=random.choice((0, 0, 2)),
+        announced_twice=random.choice((0.0, 0.3, 1.0)),
     )
 
 
@@ -97,7 +111,6 @@ class World:
     """The state of one run."""
 
     seed: int
-    handlers: Handlers
     random: Random
     loop: SimulatedLoop
     chaos: Chaos
@@ -106,7 +119,9 @@ class World:
     vectors: MemoryVectors
     catalog: ChaoticCatalog
     ports: Any = None
-    policy: Any = None
+    indexes: list[Index] = field(default_factory=list)
+    new_index: Any = None
+    """Starts an index worker."""
     disturb: Callable[[], None] = lambda: None
     """Changes the bucket just now, while somebody is in the middle of something."""
     stalled: list[asyncio.Future[None]] = field(default_factory=list)
@@ -115,6 +130,9 @@ class World:
     verifications: list[ContentChanged] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    sequencers: dict[ObjectRef, str] = field(default_factory=dict)
+    """That of the last change of each object."""
+    changed: int = 0
     quiet: bool = False
     failures: list[str] = field(default_factory=list)
 
@@ -124,21 +142,28 @@ class World:
 
     def accept(self, message: OutgoingMessage) -> None:
         """What Kafka does with an accepted message."""
-        if message.topic == TOPICS.image_changes:
+        if message.topic == TOPICS.dead_letters:
+            self.failures.append(f"a message that was put aside: {message.headers}")
+        elif message.topic == TOPICS.image_changes:
             self.changes.append(message)
         elif message.value is not None:
             self.queues.setdefault(message.topic, []).append(Message(message.value))
 
     def announce(self, ref: ObjectRef, event_name: str) -> None:
-        """What the object store does with each change."""
-        event = bucket_event(ref, event_name=event_name, event_time=self.now())
-        self.queues.setdefault(TOPICS.bucket_events, []).append(Message(event))
+        """What the object store does with each change: a sequencer of its own, however often it is announced."""
+        self.changed += 1
+        self.sequencers[ref] = f"{self.changed:016X}"
+        event = _announcement(self, ref, event_name)
+        for _ in range(2 if self.random.random() < self.shape.announced_twice else 1):
+            self.queues.setdefault(TOPICS.bucket_events, []).append(Message(event))
 
     async def reached(self, step: str) -> None:
         """A named point: others may run, or this worker stalls."""
+        if step in RECORDED:
+            self.chaos.storing.pop(asyncio.current_task(), None)
         await asyncio.sleep(0)
         shape = self.shape
-        if self.quiet or (shape.stall_at is not None and step != shape.stall_at):
+        if self.quiet or step not in shape.stall_at:
             return
         if self.random.random() < shape.stall:
             if self.random.random() < shape.disturbance:
@@ -154,7 +179,7 @@ class World:
             woken.set_result(None)
 
 
-def build(seed: int, handlers: Handlers, focus: Mapping[str, Any]) -> World:
+def build(seed: int, focus: Mapping[str, Any]) -> World:
     """The world of one seed; ``focus`` overrides parts of its shape."""
     random = Random(seed)
     shape = replace(draw_shape(random), **focus)
@@ -164,7 +189,6 @@ def build(seed: int, handlers: Handlers, focus: Mapping[str, Any]) -> World:
     loop = SimulatedLoop(random, tick=tick, greed=greed)  # type: ignore[abstract]  # only what handlers use
     world = World(
         seed,
-        handlers,
         random,
         loop,
         chaos,
@@ -174,11 +198,14 @@ def build(seed: int, handlers: Handlers, focus: Mapping[str, Any]) -> World:
         catalog=ChaoticCatalog(chaos),
     )
     world.objects.on_change.append(world.announce)
-    world.policy = handlers.converge_content.IndexPolicy(MODEL, max_attempts=1000, nearest=random.choice((0, 1)))
-    world.ports = handlers.ports.Ports(
-        objects=ChaoticObjects(world.objects, chaos),
+    settings = IndexSettings(max_attempts=MAX_ATTEMPTS, nearest=random.choice((0, 1)))
+    # They have the methods that handlers call, and not all of their ports'.
+    objects: Any = ChaoticObjects(world.objects, chaos)
+    vectors: Any = ChaoticVectors(world.vectors, chaos)
+    world.ports = Ports(
+        objects=objects,
         catalog=world.catalog,
-        vectors=ChaoticVectors(world.vectors, chaos),
+        vectors=vectors,
         outbox=Broker(world.accept, chaos),
         topics=TOPICS,
         limits=LimitSettings(),
@@ -188,7 +215,21 @@ def build(seed: int, handlers: Handlers, focus: Mapping[str, Any]) -> World:
         reached=world.reached,
         vector_id=lambda: random.getrandbits(62),
     )
+    retry: Any = Patient(world)
+    dead_letters = DeadLetters(world.ports, retry, "index", 1_000_000)
+    world.new_index = lambda: Index(world.ports, retry, dead_letters, settings, PictureInference())
+    world.indexes = [world.new_index() for _ in range(shape.processes)]
     return world
+
+
+def _announcement(world: World, ref: ObjectRef, event_name: str) -> bytes:
+    """An event as MinIO sends it: with ETag and size of what was put."""
+    present = world.objects._version(ref)
+    etag, size = (present.state.etag, present.state.size) if present else (None, None)
+    event = bucket_event(ref, event_name=event_name, event_time=world.now(), sequencer=world.sequencers[ref], etag=etag)
+    record = json.loads(event)
+    record["Records"][0]["s3"]["object"]["size"] = size
+    return json.dumps(record).encode()
 
 
 def embedding_of(data: bytes) -> Vector:
@@ -200,55 +241,55 @@ def embedding_of(data: bytes) -> Vector:
 _VECTORS = {picture: embedding_of(picture) for picture in PICTURES}
 
 
-async def decode(data: bytes) -> DecodedImage:
-    """Pixels that only say which picture it is."""
-    await asyncio.sleep(0)
-    if data == b"no picture":
-        raise NotAnImage("this is text")
-    return DecodedImage(1, 1, "png", "image/png", np.frombuffer(data, np.uint8))
+class PictureInference:
+    """Decoding and embedding in no time."""
+
+    model_id = MODEL
+
+    async def decode(self, data: bytes) -> DecodedImage:
+        """Pixels that only say which picture it is."""
+        await asyncio.sleep(0)
+        if data == b"no picture":
+            raise NotAnImage("this is text")
+        return DecodedImage(1, 1, "png", "image/png", np.frombuffer(data, np.uint8))
+
+    async def embed(self, pictures: Sequence[Pixels]) -> list[Vector]:
+        """The embeddings of decoded pictures."""
+        await asyncio.sleep(0)
+        return [_VECTORS[pixels.tobytes()] for pixels in pictures]
 
 
-def embed(image: DecodedImage) -> Vector:
-    """The embedding of a decoded picture."""
-    return _VECTORS[image.pixels.tobytes()]
+class Patient:
+    """Waits out outages, as ``streams.patience`` does, and never gives up. Any other error is a finding."""
 
+    def __init__(self, world: World) -> None:
+        self._world = world
 
-async def patiently[T](world: World, step: Callable[[], Awaitable[T]]) -> T:
-    """Wait out outages, as ``streams.patience`` does."""
-    while True:
-        try:
-            return await step()
-        except Outage:
-            await asyncio.sleep(world.random.random() * 1e-2)
+    async def run[T](self, step: Callable[[], Awaitable[T]]) -> T:
+        """See Retry."""
+        while True:
+            try:
+                return await step()
+            except Outage:
+                await asyncio.sleep(self._world.random.random() * 1e-2)
+            except Exception as error:
+                self._world.failures.append(f"bug: {type(error).__name__}: {error}")
+                raise
 
 
 async def ingest(world: World, messages: list[Message]) -> None:
     """An ingest worker with a batch."""
-    hints = {hint.ref: hint for message in messages for hint in parse_bucket_event(message.value)}
-    converge = world.handlers.converge_object.converge_object
-    await asyncio.gather(*[patiently(world, partial(converge, hint, world.ports)) for hint in hints.values()])
+    hints = [hint for message in messages for hint in parse_bucket_event(message.value)]
+    await Patient(world).run(lambda: converge_objects.converge_objects(hints, world.ports))
     _acknowledge(world, TOPICS.bucket_events, messages)
 
 
 async def index(world: World, messages: list[Message]) -> None:
     """An index worker with a batch."""
-    wanted: dict[ContentId, ContentChanged] = {}
-    for message in messages:
-        changed = ContentChanged.decode(message.value)
-        earlier = wanted.get(changed.content_id, changed)
-        wanted[changed.content_id] = changed.model_copy(update={"verify": changed.verify or earlier.verify})
-    handlers, ports, policy = world.handlers.converge_content, world.ports, world.policy
-    results = await asyncio.gather(
-        *[patiently(world, partial(handlers.prepare, changed, ports, policy, decode)) for changed in wanted.values()]
-    )
-    prepared = [result for result in results if isinstance(result, handlers.Prepared)]
-    settled = [result for result in results if isinstance(result, handlers.Settled)]
-    await world.reached("content.embedded")
-    entries = [(item, embed(item.image)) for item in prepared]
-    settled += await patiently(world, lambda: handlers.store(entries, ports, policy))
-    world.chaos.storing.pop(asyncio.current_task(), None)
-    await asyncio.gather(*[patiently(world, partial(handlers.settle, item, ports)) for item in settled])
-    _acknowledge(world, TOPICS.contents, messages)
+    worker = world.random.choice(world.indexes) if world.indexes else world.new_index()
+    topic = TOPICS.contents
+    await worker.handle([Delivery(topic, 0, offset, None, each.value, {}) for offset, each in enumerate(messages)])
+    _acknowledge(world, topic, messages)
 
 
 def _acknowledge(world: World, topic: str, messages: list[Message]) -> None:
@@ -260,4 +301,4 @@ def _acknowledge(world: World, topic: str, messages: list[Message]) -> None:
 
 async def sweep(world: World) -> None:
     """The sweep, once."""
-    await patiently(world, lambda: world.handlers.sweep.sweep(world.ports))
+    await Patient(world).run(lambda: sweeping.sweep(world.ports))
