@@ -24,13 +24,14 @@ help: ## List the commands.
 	@echo "  make up PHOTOS=DIR            takes the pictures in DIR instead of generated ones"
 	@echo "  make up REPORT=FILE           writes the figures to FILE as JSON"
 	@echo "  make stack INDEX_WORKERS=2    starts that many index workers; KEEP=1 goes on with the last data"
+	@echo "  make stack DATABASE=mysql     takes MySQL instead of MariaDB; so does chaos, where mysql is the default"
 	@echo "  make test TESTS=PATH          runs only these tests"
 
 up: $(READY) ## Start the embedded stack with a gallery, show that it finds copies; Ctrl-C stops it.
 	@exec $(BIN)/twinlens up $(call flag,$(ONCE),--once) $(if $(PHOTOS),--photos '$(PHOTOS)') $(if $(REPORT),--report '$(REPORT)')
 
 stack: $(READY) packages ## Start the full stack on the real servers without Docker; Ctrl-C stops it.
-	@exec $(BIN)/python -m tests.stack $(if $(INDEX_WORKERS),--index-workers $(INDEX_WORKERS)) $(call flag,$(KEEP),--keep)
+	@exec $(BIN)/python -m tests.stack $(if $(INDEX_WORKERS),--index-workers $(INDEX_WORKERS)) $(if $(DATABASE),--database $(DATABASE)) $(call flag,$(KEEP),--keep)
 
 test: $(READY) packages ## Run all tests: first those that share servers, side by side, then those that need the machine.
 ifneq ($(TESTS),)
@@ -52,7 +53,7 @@ format: $(READY) ## Put the code into its format.
 	$(BIN)/ruff format .
 
 chaos: $(READY) packages ## Kill components at random under load and compare the end state; SEED=N replays a run.
-	@exec $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@exec $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(DATABASE),--database $(DATABASE)) $(ARGS)
 
 bench: $(READY) packages ## Measure everything on real servers, each figure beside its ceiling; ARGS=--quick for a smoke run.
 	@exec $(BIN)/python -m bench $(ARGS)

@@ -36,8 +36,9 @@ from bench.goals import goals
 from bench.installation import Choice, installed
 from bench.measurements import MEASUREMENTS
 from bench.photographs import Photographs
-from tests.stack.install import InstallError, install_all
+from tests.stack.install import InstallError, install
 from tests.stack.process import ServerError
+from tests.stack.stack import DATABASES, servers_with
 
 _PAINTED = 120
 _console = report.terminal()
@@ -84,8 +85,8 @@ def _measure(options: argparse.Namespace, folder: Path, photographs: Photographs
         print(f"bench: {time.monotonic() - began:5.0f} s  {text}", file=sys.stderr, flush=True)
 
     say("starting the servers (the first time, building MinIO takes some minutes)")
-    install_all()
-    choice = Choice(options.index_workers, options.null_model)
+    install(*servers_with(options.database))
+    choice = Choice(options.index_workers, options.null_model, options.database)
     results: list[Result] = []
     with installed(folder, choice) as installation:
         bench = Bench(installation, photographs, _scale(options), say)
@@ -122,6 +123,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="little of everything: shows that it works, no more")
     parser.add_argument("--null-model", type=float, metavar="MS", help="milliseconds a picture in place of inference")
     parser.add_argument("--index-workers", type=int, default=1, metavar="N")
+    parser.add_argument("--database", choices=DATABASES, default="mysql")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="also draw them there, as SVG")
     return parser.parse_args()

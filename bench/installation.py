@@ -13,7 +13,7 @@ from tests.stack.cleanup import in_own_loop, run_sql
 from tests.stack.health import answers_ok
 from tests.stack.process import Command, ServerProcess
 from tests.stack.settings import twinlens_environment
-from tests.stack.stack import ServerName, Stack
+from tests.stack.stack import DatabaseName, ServerName, Stack
 from tests.stack.supervisor import Supervisor
 from tests.stack.twinlens import Application, roles
 
@@ -33,6 +33,7 @@ class Choice:
 
     index_workers: int = 1
     null_model_ms: float | None = None
+    database: DatabaseName = "mysql"
 
 
 @dataclass(slots=True)
@@ -146,7 +147,8 @@ class Installation:
 @contextmanager
 def installed(folder: Path, choice: Choice) -> Iterator[Installation]:
     """Everything started, and ended with the block."""
-    stack, logs = Stack(folder / "servers", folder / "logs"), folder / "logs"
+    logs = folder / "logs"
+    stack = Stack(folder / "servers", logs, database=choice.database)
     stack.start()
     try:
         installation = _on(stack, logs, choice)

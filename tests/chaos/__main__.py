@@ -1,4 +1,4 @@
-"""`make chaos`: python -m tests.chaos [--seed N] [--operations 2000] [--keys 320] [--kills 24] [--json FILE]."""
+"""`make chaos`: python -m tests.chaos [--seed N] [--operations 2000] [--kills 24] [--database mysql] [--json FILE]."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from rich.table import Table
 
 from tests.chaos.operations import plan
 from tests.chaos.run import ChaosRun, Outcome
-from tests.stack.install import install_all
+from tests.stack.install import install
+from tests.stack.stack import DATABASES, servers_with
 
 
 def main() -> int:
     """Run, print, and say by the exit code whether anything differed: 0 only for nothing."""
     arguments = _arguments()
-    install_all()
+    install(*servers_with(arguments.database))
     folder = Path(tempfile.mkdtemp(prefix="twinlens-chaos-"))
     began = time.monotonic()
 
     def say(text: str) -> None:
         print(f"{time.monotonic() - began:6.0f} s  {text}", file=sys.stderr, flush=True)
 
-    say(f"seed {arguments.seed}; the logs are in {folder / 'logs'}")
+    say(f"seed {arguments.seed} on {arguments.database}; the logs are in {folder / 'logs'}")
     made = plan(
         arguments.seed,
         operations=arguments.operations,
@@ -37,7 +38,7 @@ def main() -> int:
         kills=arguments.kills,
         unannounced=arguments.unannounced,
     )
-    outcome = ChaosRun(made, folder, say).run()
+    outcome = ChaosRun(made, folder, say, database=arguments.database).run()
     _show(outcome)
     report = json.dumps(outcome.as_json(), indent=2, ensure_ascii=False)
     print(report)
@@ -73,6 +74,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--keys", type=int, default=320)
     parser.add_argument("--kills", type=int, default=24)
     parser.add_argument("--unannounced", type=int, default=120)
+    parser.add_argument("--database", choices=DATABASES, default="mysql")
     parser.add_argument("--json", type=Path, help="write the report to this file, too")
     return parser.parse_args()
 

@@ -22,7 +22,7 @@ from tests.chaos.live import QUICK, Live
 from tests.chaos.operations import BROKEN_EVERY, Operation, Plan
 from tests.stack.cleanup import in_own_loop, run_sql
 from tests.stack.settings import twinlens_environment
-from tests.stack.stack import SERVERS, Stack
+from tests.stack.stack import DatabaseName, ServerName, Stack
 from tests.stack.supervisor import Supervisor
 from tests.unit.pictures import picture
 
@@ -83,10 +83,13 @@ class Outcome:
 class ChaosRun:
     """Runs a plan on a stack of its own in a folder."""
 
-    def __init__(self, plan: Plan, folder: Path, say: Say) -> None:
+    def __init__(self, plan: Plan, folder: Path, say: Say, *, database: DatabaseName) -> None:
         self._plan = plan
         self._say = say
-        self._stack = Stack(folder / "servers", folder / "logs")
+        self._stack = Stack(folder / "servers", folder / "logs", database=database)
+        self._servers: dict[str, ServerName] = {
+            "database" if name == database else name: name for name in self._stack.names
+        }
         self._logs = folder / "logs"
         self._begun = 0
         self._turn = threading.Condition()
@@ -97,7 +100,7 @@ class ChaosRun:
         """All of it; the servers and processes are ended in any case."""
         began = time.monotonic()
         try:
-            self._stack.start(*SERVERS)
+            self._stack.start()
             live = self._installed()
             try:
                 live.application.start()
@@ -189,13 +192,13 @@ class ChaosRun:
                 self._turn.notify_all()
             time.sleep(kill.seconds)
             for component in kill.components:
-                if component in SERVERS:
-                    self._stack.start(component)
+                if component in self._servers:
+                    self._stack.start(self._servers[component])
 
     def _kill(self, live: Live, component: str) -> None:
         """`kill -9`; the supervisor brings our own processes back by itself."""
-        if component in SERVERS:
-            self._stack.kill(component)
+        if component in self._servers:
+            self._stack.kill(self._servers[component])
         else:
             live.application.processes[component].kill()
 

@@ -1,4 +1,4 @@
-"""Catalogs to test on: in memory, on SQLite and on MariaDB, each with an empty schema of its own; and rows for them."""
+"""Catalogs to test on: in memory, on SQLite, MariaDB and MySQL, each with an empty schema; and rows for them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from stores.catalog.memory import MemoryCatalog
 from stores.catalog.migrate import upgrade
 from stores.catalog.ports import Catalog, CatalogTransaction
 from stores.catalog.sql import SqlCatalog
-from tests.stack.cleanup import in_own_loop, run_sql
-from tests.stack.fixtures import Servers
+from tests.stack.cleanup import in_own_loop
+from tests.stack.fixtures import Servers, made_database
+from tests.stack.stack import DATABASES, DatabaseName
 
 BUCKET = "pictures"
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-SQL_BACKENDS = ("sqlite", "mariadb")
+SQL_BACKENDS = ("sqlite", *DATABASES)
 BACKENDS = ("memory", *SQL_BACKENDS)
 
 
@@ -36,13 +37,13 @@ def empty_database(backend: str, request: pytest.FixtureRequest, folder: Path) -
     """The URL of a database without a schema."""
     if backend == "sqlite":
         return f"sqlite+aiosqlite:///{folder / 'catalog.db'}"
-    return str(request.getfixturevalue("mysql_url"))
+    return str(request.getfixturevalue(f"{backend}_url"))
 
 
 def database_url(backend: str, request: pytest.FixtureRequest, folder: Path) -> str:
     """The URL of a database that has its schema and no rows."""
-    if backend == "mariadb":
-        return str(request.getfixturevalue("mariadb_catalog"))
+    if backend in DATABASES:
+        return str(request.getfixturevalue(f"{backend}_catalog"))
     path = folder / "catalog.db"
     shutil.copy(request.getfixturevalue("sqlite_template"), path)
     return f"sqlite+aiosqlite:///{path}"
@@ -51,11 +52,19 @@ def database_url(backend: str, request: pytest.FixtureRequest, folder: Path) -> 
 @pytest.fixture(scope="session")
 def mariadb_catalog(servers: Servers) -> Iterator[str]:
     """The URL of a MariaDB database with the schema, for the whole run: making one takes longer than most tests."""
-    server, name = servers.need("mariadb"), f"t{secrets.token_hex(6)}"
-    in_own_loop(run_sql(server.database, f"CREATE DATABASE {name} CHARACTER SET utf8mb4"))
-    in_own_loop(upgrade(server.database_url(name)))
-    yield server.database_url(name)
-    in_own_loop(run_sql(server.database, f"DROP DATABASE {name}"))
+    yield from _database_with_schema(servers, "mariadb")
+
+
+@pytest.fixture(scope="session")
+def mysql_catalog(servers: Servers) -> Iterator[str]:
+    """The same on MySQL."""
+    yield from _database_with_schema(servers, "mysql")
+
+
+def _database_with_schema(servers: Servers, server: DatabaseName) -> Iterator[str]:
+    with made_database(servers, server, f"t{secrets.token_hex(6)}") as url:
+        in_own_loop(upgrade(url))
+        yield url
 
 
 @pytest.fixture(scope="session")

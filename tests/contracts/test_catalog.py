@@ -1,4 +1,4 @@
-"""What every catalog must do: in memory, on SQLite and on MariaDB."""
+"""What every catalog must do: in memory, on SQLite, MariaDB and MySQL."""
 
 from __future__ import annotations
 

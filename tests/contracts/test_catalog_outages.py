@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -30,29 +31,57 @@ from tests.contracts.catalogs import (
 from tests.contracts.waiting import until
 from tests.stack.cleanup import in_own_loop, run_sql
 from tests.stack.process import free_port
-from tests.stack.stack import Stack
+from tests.stack.stack import DATABASES, DatabaseName, Stack
+
+
+@pytest.fixture(params=DATABASES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database that has its schema and no rows, on each kind of server."""
+    return database_url(request.param, request, tmp_path)
 
 
 @pytest_asyncio.fixture
-async def mariadb(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlCatalog]:
-    """An empty catalog on MariaDB."""
-    async with sql_catalog(database_url("mariadb", request, tmp_path)) as catalog:
-        yield catalog
+async def catalog(url: str) -> AsyncIterator[SqlCatalog]:
+    """An empty catalog there."""
+    async with sql_catalog(url) as opened:
+        yield opened
 
 
-@pytest.fixture(scope="module")
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A MariaDB of this module's own, to be killed and started again."""
-    stack = Stack(tmp_path_factory.mktemp("mariadb"))
-    stack.start("mariadb")
-    in_own_loop(run_sql(stack.addresses.database, "CREATE DATABASE mortal CHARACTER SET utf8mb4"))
-    yield stack
-    stack.stop()
+@pytest.fixture(params=DATABASES)
+def mortal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mortal]:
+    """A server of this test's own, to be killed and started again."""
+    stack = Stack(tmp_path, database=request.param)
+    try:
+        stack.start(request.param)
+        in_own_loop(run_sql(stack.addresses.database, "CREATE DATABASE mortal CHARACTER SET utf8mb4"))
+        yield Mortal(stack, request.param)
+    finally:
+        stack.stop()
 
 
-async def test_waiting_too_long_for_a_lock_is_an_outage(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Mortal:
+    """A database server that may be killed."""
+
+    stack: Stack
+    name: DatabaseName
+
+    @property
+    def url(self) -> str:
+        """The URL of an empty database on it."""
+        return self.stack.addresses.database_url("mortal")
+
+    def kill(self) -> None:
+        """End it as `kill -9` does."""
+        self.stack.kill(self.name)
+
+    def start(self) -> None:
+        """Bring it back."""
+        self.stack.start(self.name)
+
+
+async def test_waiting_too_long_for_a_lock_is_an_outage(url: str) -> None:
     """Error 1205 asks to run the transaction again."""
-    url = database_url("mariadb", request, tmp_path)
     async with sql_catalog(url) as catalog:
         await add_image(catalog, "k")
         impatient = SqlCatalog(
@@ -65,22 +94,22 @@ async def test_waiting_too_long_for_a_lock_is_an_outage(request: pytest.FixtureR
         await impatient.close()
 
 
-async def test_mysql_reads_what_was_committed_meanwhile(mariadb: SqlCatalog) -> None:
+async def test_mysql_reads_what_was_committed_meanwhile(catalog: SqlCatalog) -> None:
     """READ COMMITTED: who waited for a lock sees what the one before it committed, in plain reads too."""
-    await add_content(mariadb, "a")
-    async with mariadb.transaction() as tx:
+    await add_content(catalog, "a")
+    async with catalog.transaction() as tx:
         before = await tx.contents([content_id("a")])
-        await add_content(mariadb, "a", state=INDEXED)
+        await add_content(catalog, "a", state=INDEXED)
         after = await tx.contents([content_id("a")])
     assert [row.state for row in (*before.values(), *after.values())] == [PENDING, INDEXED]
 
 
-async def test_a_killed_connection_is_an_outage_and_the_next_one_works(mariadb: SqlCatalog) -> None:
+async def test_a_killed_connection_is_an_outage_and_the_next_one_works(catalog: SqlCatalog) -> None:
     """A connection that an operator ends takes its transaction along, and nothing else."""
     with pytest.raises(CatalogOutage):
-        await _insert_on_a_killed_connection(mariadb)
-    await add_image(mariadb, "k", size=2)
-    image = await image_of(mariadb, "k")
+        await _insert_on_a_killed_connection(catalog)
+    await add_image(catalog, "k", size=2)
+    image = await image_of(catalog, "k")
     assert image is not None
     assert image.size == 2
 
@@ -94,17 +123,17 @@ async def _insert_on_a_killed_connection(catalog: SqlCatalog) -> None:
         await lock_image(tx, "k2")
 
 
-async def test_connections_that_were_closed_while_idle_are_replaced(mariadb: SqlCatalog) -> None:
+async def test_connections_that_were_closed_while_idle_are_replaced(catalog: SqlCatalog) -> None:
     """Neither a read nor a transaction notices that the server has closed every connection of the pool meanwhile."""
-    await asyncio.gather(*[add_image(mariadb, f"k{number}", size=number) for number in range(3)])
-    await _kill_idle_connections(mariadb)
-    image = await image_of(mariadb, "k1")
+    await asyncio.gather(*[add_image(catalog, f"k{number}", size=number) for number in range(3)])
+    await _kill_idle_connections(catalog)
+    image = await image_of(catalog, "k1")
     assert image is not None
     assert image.size == 1
-    await asyncio.gather(*[image_of(mariadb, "k1") for _ in range(3)])
-    await _kill_idle_connections(mariadb)
-    await add_image(mariadb, "k1", size=9)
-    await mariadb.check()
+    await asyncio.gather(*[image_of(catalog, "k1") for _ in range(3)])
+    await _kill_idle_connections(catalog)
+    await add_image(catalog, "k1", size=9)
+    await catalog.check()
 
 
 async def _kill_idle_connections(catalog: SqlCatalog) -> None:
@@ -118,19 +147,18 @@ async def _kill_idle_connections(catalog: SqlCatalog) -> None:
         await connection.invalidate()
 
 
-async def test_a_server_killed_within_a_transaction_is_an_outage_and_recovers(own_server: Stack) -> None:
+async def test_a_server_killed_within_a_transaction_is_an_outage_and_recovers(mortal: Mortal) -> None:
     """What was not committed is gone, what was committed is there, and the same catalog works again by itself."""
-    url = own_server.addresses.database_url("mortal")
-    await upgrade(url)
-    async with sql_catalog(url) as catalog:
+    await upgrade(mortal.url)
+    async with sql_catalog(mortal.url) as catalog:
         await add_image(catalog, "before", size=1)
         with pytest.raises(CatalogOutage):
-            await _kill_within(catalog, own_server)
+            await _kill_within(catalog, mortal)
         with pytest.raises(CatalogOutage):
             await image_of(catalog, "before")
         with pytest.raises(CatalogOutage):
             await catalog.check()
-        await asyncio.to_thread(own_server.start, "mariadb")
+        await asyncio.to_thread(mortal.start)
         await until(catalog.check, seconds=30, through_outages=True)
         before = await image_of(catalog, "before")
         assert before is not None
@@ -138,10 +166,10 @@ async def test_a_server_killed_within_a_transaction_is_an_outage_and_recovers(ow
         assert await image_of(catalog, "during") is None
 
 
-async def _kill_within(catalog: SqlCatalog, server: Stack) -> None:
+async def _kill_within(catalog: SqlCatalog, server: Mortal) -> None:
     async with catalog.transaction() as tx:
         await lock_image(tx, "during")
-        await asyncio.to_thread(server.kill, "mariadb")
+        await asyncio.to_thread(server.kill)
         # The first call may find the connection closed, the last one certainly does.
         await lock_image(tx, "during")
 
@@ -157,11 +185,9 @@ async def test_a_server_that_is_not_there_is_an_outage() -> None:
     await catalog.close()
 
 
-async def test_a_crowd_waits_for_a_connection_instead_of_failing(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
+async def test_a_crowd_waits_for_a_connection_instead_of_failing(url: str) -> None:
     """More transactions at once than the pool has connections all come through."""
-    async with sql_catalog(database_url("mariadb", request, tmp_path), pool_size=2) as catalog:
+    async with sql_catalog(url, pool_size=2) as catalog:
         await asyncio.gather(*[add_image(catalog, f"k{number}") for number in range(40)])
         assert await catalog.count_images("pictures") == 40
 

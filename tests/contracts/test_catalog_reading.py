@@ -1,4 +1,4 @@
-"""The reading ports of the catalog, on SQLite and on MariaDB (as MySQL)."""
+"""The reading ports of the catalog, on SQLite, MariaDB and MySQL."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from schemas.tables import contents, images, metadata
 from stores.catalog.engine import create_engine
 from stores.catalog.reading.ports import KEYS_PER_CONTENT, ImageFilter, ImageOrder, Position
 from stores.catalog.reading.sql import SqlCatalogReader, open_reader
+from tests.contracts.catalogs import SQL_BACKENDS
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 ANY = ImageFilter()
@@ -28,10 +29,11 @@ def _engine(url: str) -> AsyncEngine:
     return create_engine(DatabaseSettings.model_validate({"url": url}))
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
+@pytest.fixture(params=SQL_BACKENDS)
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[AsyncEngine]:
     """A database with the tables."""
-    url = "sqlite+aiosqlite:///:memory:" if request.param == "sqlite" else request.getfixturevalue("mysql_url")
+    memory = "sqlite+aiosqlite:///:memory:"
+    url = memory if request.param == "sqlite" else request.getfixturevalue(f"{request.param}_url")
     engine = _engine(url)
     async with engine.begin() as connection:
         await connection.run_sync(metadata.create_all)

@@ -1,4 +1,4 @@
-"""The migrations make exactly the tables that the code expects, on SQLite and on MariaDB, whoever else is at it."""
+"""The migrations make exactly the tables that the code expects, on SQLite, MariaDB and MySQL, whoever else is at it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger of request ids: the same behaviour in memory, on SQLite and on MariaDB."""
+"""The ledger of request ids: the same behaviour in memory, on SQLite, MariaDB and MySQL."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from stores.catalog.engine import create_engine
 from stores.catalog.migrate import upgrade
 from stores.catalog.requests import MemoryRequestLedger, RequestLedger, SqlRequestLedger
 from stores.catalog.sql import SqlCatalog
+from tests.contracts.catalogs import BACKENDS
 
 NOW = datetime(2026, 11, 23, 2, 32, 1, 260815, tzinfo=UTC)
 REF = ObjectRef("pictures", "käse/a.jpg")
 
 
-@pytest.fixture(params=["memory", "sqlite", "mariadb"])
+@pytest.fixture(params=BACKENDS)
 async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RequestLedger]:
     """An empty ledger of each kind."""
     if request.param == "memory":
         yield MemoryRequestLedger()
         return
     sqlite = f"sqlite+aiosqlite:///{tmp_path / 'ledger.db'}"
-    url = sqlite if request.param == "sqlite" else request.getfixturevalue("mysql_url")
+    url = sqlite if request.param == "sqlite" else request.getfixturevalue(f"{request.param}_url")
     await upgrade(url)
     catalog = SqlCatalog(create_engine(DatabaseSettings(url=SecretStr(url))))
     try:

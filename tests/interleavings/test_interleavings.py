@@ -1,4 +1,4 @@
-"""Each interleaving of the converge handlers that matters, forced at named points, on SQLite and on MariaDB."""
+"""Each interleaving of the converge handlers that matters, forced at named points, on SQLite, MariaDB and MySQL."""
 
 from __future__ import annotations
 

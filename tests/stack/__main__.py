@@ -21,10 +21,10 @@ from pathlib import Path
 
 from tests.stack.cleanup import in_own_loop, run_sql
 from tests.stack.external import as_variables
-from tests.stack.install import InstallError, install_all
+from tests.stack.install import InstallError, install
 from tests.stack.process import ServerError, ServerProcess
 from tests.stack.settings import twinlens_environment
-from tests.stack.stack import SERVERS, Addresses, Stack
+from tests.stack.stack import DATABASES, Addresses, Stack, servers_with
 from tests.stack.supervisor import Supervisor
 from tests.stack.twinlens import Application
 
@@ -46,8 +46,10 @@ def main() -> int:
         signal.signal(number, _stop)
     try:
         _say("looking for the servers' programs (the first time, building MinIO takes some minutes)")
-        install_all()
-        if arguments.what != "install":
+        if arguments.what == "install":
+            install()
+        else:
+            install(*servers_with(arguments.database))
             _run(arguments)
     except (InstallError, ServerError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -70,7 +72,7 @@ def _run(arguments: argparse.Namespace) -> None:
         if not arguments.keep:
             shutil.rmtree(folder / "servers", ignore_errors=True)
             shutil.rmtree(folder / "logs", ignore_errors=True)
-        stack = Stack(folder / "servers", folder / "logs")
+        stack = Stack(folder / "servers", folder / "logs", database=arguments.database)
         try:
             _serve(stack, folder, arguments)
         finally:
@@ -84,7 +86,7 @@ def _serve(stack: Stack, folder: Path, arguments: argparse.Namespace) -> None:
     """Start the servers and, unless they alone are wanted, Twinlens; then watch over all until a signal."""
     began = time.monotonic()
     stack.start()
-    processes: dict[str, ServerProcess] = {name: stack.process(name) for name in SERVERS}
+    processes: dict[str, ServerProcess] = {name: stack.process(name) for name in stack.names}
     if arguments.what == "servers":
         _print_variables(stack.addresses)
         _say(f"ready after {time.monotonic() - began:.0f} s; Ctrl-C stops them")
@@ -163,6 +165,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--port", type=int, default=int(os.environ.get("PORT") or 0), help="of the API; 0: any free one"
     )
+    parser.add_argument("--database", choices=DATABASES, default=os.environ.get("DATABASE") or "mariadb")
     parser.add_argument("--keep", action="store_true", help="go on with the data of the last time")
     return parser.parse_args()
 

@@ -6,16 +6,18 @@ import os
 from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
-from tests.stack.stack import Addresses, ServerName
+from tests.stack.stack import DATABASES, Addresses, ServerName
 
 VARIABLES: dict[ServerName, str] = {
     "kafka": "TWINLENS_TEST_KAFKA",
     "minio": "TWINLENS_TEST_S3",
     "mariadb": "TWINLENS_TEST_DATABASE",
+    "mysql": "TWINLENS_TEST_DATABASE",
     "milvus": "TWINLENS_TEST_MILVUS",
 }
 """`TWINLENS_TEST_KAFKA`: host:port. `TWINLENS_TEST_S3`: http://access_key:secret_key@host:port.
-`TWINLENS_TEST_DATABASE`: SQLAlchemy URL of a server without a database name, its user may create databases.
+`TWINLENS_TEST_DATABASE`: SQLAlchemy URL of a server without a database name, its user may create databases; tests
+for MariaDB and tests for MySQL both go there.
 `TWINLENS_TEST_MILVUS`: URI."""
 
 
@@ -39,7 +41,7 @@ def with_named(addresses: Addresses) -> Addresses:
             access_key=unquote(url.username),
             secret_key=unquote(url.password),
         )
-    if "mariadb" in named:
+    if named & {*DATABASES}:
         addresses = replace(addresses, database=os.environ[VARIABLES["mariadb"]].rstrip("/"))
     if "milvus" in named:
         addresses = replace(addresses, milvus=os.environ[VARIABLES["milvus"]])
@@ -49,10 +51,11 @@ def with_named(addresses: Addresses) -> Addresses:
 def as_variables(addresses: Addresses) -> dict[str, str]:
     """The variables that would name these servers."""
     s3 = f"http://{addresses.access_key}:{addresses.secret_key}@{addresses.s3}"
-    values = {
+    values: dict[ServerName, str] = {
         "kafka": addresses.kafka,
         "minio": s3,
         "mariadb": addresses.database,
+        "mysql": addresses.database,
         "milvus": addresses.milvus,
     }
     return {VARIABLES[server]: values[server] for server in VARIABLES}

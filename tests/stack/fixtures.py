@@ -33,7 +33,7 @@ from tests.stack.minio import TEST_ROUTES, EventRoute
 from tests.stack.process import ServerError
 from tests.stack.settings import twinlens_environment
 from tests.stack.shared import StackControl, TestRun, connect
-from tests.stack.stack import SERVERS, Addresses, ServerName, Stack
+from tests.stack.stack import EVERY_SERVER, SERVERS, Addresses, DatabaseName, ServerName, Stack
 
 _RUN_VARIABLE = "TWINLENS_TEST_RUN"
 _run_key = pytest.StashKey[TestRun]()
@@ -74,17 +74,20 @@ class Servers:
 
     def __init__(self) -> None:
         self._control: StackControl | None = None
-        self._elsewhere = frozenset(SERVERS) if wants_containers() else named_servers()
+        self._elsewhere = frozenset(EVERY_SERVER) if wants_containers() else named_servers()
 
     def need(self, *names: ServerName) -> Addresses:
-        """Addresses, once the named servers answer; those of the others may not."""
+        """Addresses, once the named servers answer; those of the others may not.
+
+        The address of the database is that of MySQL where it is among the names, else that of MariaDB.
+        """
         if wants_containers():
             return container_addresses(Path(os.environ[_RUN_VARIABLE]))
         ours = [name for name in names if name not in self._elsewhere]
         control = self._connected()
         if ours:
             control.start(*ours)
-        return with_named(control.addresses)
+        return with_named(control.addresses["mysql" if "mysql" in names else "mariadb"])
 
     def kill(self, name: ServerName) -> None:
         """End one of our servers as `kill -9` does, for every test of the run; `need` starts it again."""
@@ -166,13 +169,27 @@ def bucket(s3: Minio, unique_name: str) -> Iterator[str]:
     remove_bucket(s3, unique_name)
 
 
+@contextlib.contextmanager
+def made_database(servers: Servers, server: DatabaseName, name: str) -> Iterator[str]:
+    """SQLAlchemy URL of an empty database, which is dropped after the block."""
+    addresses = servers.need(server)
+    in_own_loop(run_sql(addresses.database, f"CREATE DATABASE {name} CHARACTER SET utf8mb4"))
+    yield addresses.database_url(name)
+    in_own_loop(run_sql(addresses.database, f"DROP DATABASE {name}"))
+
+
+@pytest.fixture
+def mariadb_url(servers: Servers, unique_name: str) -> Iterator[str]:
+    """SQLAlchemy URL of an empty MariaDB database of this test's own."""
+    with made_database(servers, "mariadb", unique_name) as url:
+        yield url
+
+
 @pytest.fixture
 def mysql_url(servers: Servers, unique_name: str) -> Iterator[str]:
-    """SQLAlchemy URL of an empty MariaDB database of this test's own."""
-    addresses = servers.need("mariadb")
-    in_own_loop(run_sql(addresses.database, f"CREATE DATABASE {unique_name} CHARACTER SET utf8mb4"))
-    yield addresses.database_url(unique_name)
-    in_own_loop(run_sql(addresses.database, f"DROP DATABASE {unique_name}"))
+    """SQLAlchemy URL of an empty MySQL database of this test's own."""
+    with made_database(servers, "mysql", unique_name) as url:
+        yield url
 
 
 @pytest.fixture
@@ -207,11 +224,11 @@ def event_route(servers: Servers) -> Iterator[EventRoute]:
 
 @pytest.fixture
 def twinlens_env(
-    all_servers: Addresses, bucket: str, mysql_url: str, milvus_alias: str, event_route: EventRoute
+    all_servers: Addresses, bucket: str, mariadb_url: str, milvus_alias: str, event_route: EventRoute
 ) -> dict[str, str]:
     """The `TWINLENS_*` variables of an installation of this test's own on the real servers."""
     return twinlens_environment(
-        all_servers, bucket=bucket, database_url=mysql_url, route=event_route, alias=milvus_alias
+        all_servers, bucket=bucket, database_url=mariadb_url, route=event_route, alias=milvus_alias
     )
 
 

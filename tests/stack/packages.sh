@@ -16,6 +16,7 @@ java_is_new_enough() {
 java_is_new_enough || missing="$missing openjdk-17-jdk-headless"
 have mvn || missing="$missing maven"
 { have mariadbd && have mariadb-install-db; } || missing="$missing mariadb-server-core mariadb-client-core"
+have debootstrap || missing="$missing debootstrap debian-archive-keyring"
 have chromium || have chromium-browser || have google-chrome || missing="$missing chromium"
 have git || missing="$missing git"
 [ -n "$missing" ] || exit 0

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from multiprocessing.managers import BaseManager
 from pathlib import Path
 from threading import Thread
@@ -21,7 +22,7 @@ from typing import cast
 
 from tests.stack.cache import exclusive
 from tests.stack.process import ServerError
-from tests.stack.stack import Addresses, ServerName, Stack
+from tests.stack.stack import DATABASES, Addresses, DatabaseName, ServerName, Stack
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 60.0
@@ -34,12 +35,12 @@ class _Manager(BaseManager):
 class StackControl:
     """What a test may do with the servers: a `Stack` in this process or the holder's."""
 
-    def __init__(self, stack: Stack, addresses: Addresses) -> None:
+    def __init__(self, stack: Stack, addresses: Mapping[DatabaseName, Addresses]) -> None:
         self._stack = stack
         self.addresses = addresses
 
     def start(self, *names: ServerName) -> None:
-        """Start those of the servers (default: all) that don't run, and wait until all of them answer."""
+        """Start those of the servers that don't run, and wait until all of them answer."""
         self._stack.start(*names)
 
     def stop(self, *names: ServerName) -> None:
@@ -87,7 +88,7 @@ def connect(folder: Path) -> StackControl:
     _Manager.register("addresses")
     manager = _Manager(address=str(socket), authkey=_key(folder))
     manager.connect()
-    addresses = cast("Addresses", manager.addresses()._getvalue())  # type: ignore[attr-defined]
+    addresses = cast("dict[DatabaseName, Addresses]", manager.addresses()._getvalue())  # type: ignore[attr-defined]
     return StackControl(cast("Stack", manager.stack()), addresses)  # type: ignore[attr-defined]
 
 
@@ -120,7 +121,7 @@ def _hold(folder: Path) -> None:
         fcntl.flock(held, fcntl.LOCK_EX)
         stack = Stack(folder / "servers", folder / "logs")
         _Manager.register("stack", lambda: stack, exposed=("start", "stop", "kill", "pids"))
-        _Manager.register("addresses", lambda: stack.addresses)
+        _Manager.register("addresses", lambda: {name: stack.addresses_with(name) for name in DATABASES})
         server = _Manager(address=str(folder / "holder.sock"), authkey=_key(folder)).get_server()
         Thread(target=server.serve_forever, daemon=True).start()
         try:

@@ -1,4 +1,4 @@
-"""The four servers together."""
+"""The servers together: Kafka, MinIO, Milvus and one of two databases."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Literal, get_args
@@ -15,12 +15,24 @@ from tests.stack.kafka import kafka_server
 from tests.stack.mariadb import mariadb_server
 from tests.stack.milvus import milvus_server
 from tests.stack.minio import Credentials, minio_server, new_credentials
-from tests.stack.process import ServerProcess, free_port
+from tests.stack.mysql import mysql_server
+from tests.stack.process import ServerError, ServerProcess, free_port
 
-type ServerName = Literal["kafka", "minio", "mariadb", "milvus"]
-SERVERS: tuple[ServerName, ...] = get_args(ServerName.__value__)
+type DatabaseName = Literal["mariadb", "mysql"]
+type ServerName = Literal["kafka", "minio", "mariadb", "mysql", "milvus"]
+DATABASES: tuple[DatabaseName, ...] = get_args(DatabaseName.__value__)
+EVERY_SERVER: tuple[ServerName, ...] = get_args(ServerName.__value__)
 
 _DATABASE_USER = "twinlens"
+
+
+def servers_with(database: DatabaseName) -> tuple[ServerName, ...]:
+    """The four servers of a stack with this database."""
+    return tuple(name for name in EVERY_SERVER if name == database or name not in DATABASES)
+
+
+SERVERS = servers_with("mariadb")
+"""The four servers of a stack unless another database is asked for."""
 
 
 @dataclass(frozen=True)
@@ -44,27 +56,35 @@ class Addresses:
 
 
 class Stack:
-    """Kafka, MinIO, MariaDB and Milvus with their data in one folder.
+    """Kafka, MinIO, a database and Milvus with their data in one folder.
 
-    A server is configured and started when it is first asked for; its port is fixed before, so that MinIO can be
-    told Kafka's address while Kafka is down. A new `Stack` on the same folder keeps addresses, secrets and data.
+    `database` says which one counts as the stack's own; the other one can be started by its name beside it, and
+    `addresses_with` tells where. A server is configured and started when it is first asked for; its port is fixed
+    before, so that MinIO can be told Kafka's address while Kafka is down. A new `Stack` on the same folder keeps
+    addresses, secrets and data.
     """
 
-    def __init__(self, folder: Path, logs: Path | None = None) -> None:
+    def __init__(self, folder: Path, logs: Path | None = None, *, database: DatabaseName = "mariadb") -> None:
         self._folder = folder.resolve()
         self._logs = (logs or folder / "logs").resolve()
         self._folder.mkdir(parents=True, exist_ok=True)
-        self.addresses = self._fixed_addresses()
+        self.names = servers_with(database)
+        self._addresses = self._fixed_addresses()
+        self.addresses = self._addresses[database]
         self._processes: dict[ServerName, ServerProcess] = {}
-        self._locks = {name: Lock() for name in SERVERS}
+        self._locks = {name: Lock() for name in EVERY_SERVER}
+
+    def addresses_with(self, database: DatabaseName) -> Addresses:
+        """The addresses with that one of the two databases."""
+        return self._addresses[database]
 
     def start(self, *names: ServerName) -> None:
-        """Start those of the servers (default: all) that don't run, side by side, until all of them answer.
+        """Start those of the servers (default: the stack's four) that don't run, side by side, until all answer.
 
         If one fails, or a signal's exception comes in between, those that were started here are ended.
         """
-        started = [name for name in names or SERVERS if name not in self.pids()]
-        with ThreadPoolExecutor(len(SERVERS)) as pool:
+        started = [name for name in names or self.names if name not in self.pids()]
+        with ThreadPoolExecutor(len(EVERY_SERVER)) as pool:
             try:
                 list(pool.map(self._start, started))
             except BaseException:
@@ -74,8 +94,8 @@ class Stack:
 
     def stop(self, *names: ServerName) -> None:
         """Stop servers (default: all) in good order. Safe to repeat."""
-        with ThreadPoolExecutor(len(SERVERS)) as pool:
-            list(pool.map(lambda name: self.process(name).stop(), set(names or SERVERS) & set(self._processes)))
+        with ThreadPoolExecutor(len(EVERY_SERVER)) as pool:
+            list(pool.map(lambda name: self.process(name).stop(), set(names or EVERY_SERVER) & set(self._processes)))
 
     def kill(self, name: ServerName) -> None:
         """End a server as `kill -9` does; `start(name)` brings it back on the same port and data."""
@@ -95,33 +115,50 @@ class Stack:
         with self._locks[name]:
             self.process(name).start()
 
-    def _fixed_addresses(self) -> Addresses:
+    def _fixed_addresses(self) -> dict[DatabaseName, Addresses]:
         saved = self._folder / "addresses.json"
-        if saved.exists():
-            return Addresses(**json.loads(saved.read_text(encoding="utf-8")))
-        credentials = new_credentials()
-        addresses = Addresses(
-            kafka=f"127.0.0.1:{free_port()}",
-            s3=f"127.0.0.1:{free_port()}",
-            access_key=credentials.access_key,
-            secret_key=credentials.secret_key,
-            database=f"mysql+asyncmy://{_DATABASE_USER}:{secrets.token_urlsafe(18)}@127.0.0.1:{free_port()}",
-            milvus=f"http://127.0.0.1:{free_port()}",
-        )
-        saved.touch(mode=0o600)
-        saved.write_text(json.dumps(asdict(addresses)), encoding="utf-8")
-        return addresses
+        if not saved.exists():
+            saved.touch(mode=0o600)
+            saved.write_text(json.dumps(_choose_addresses()), encoding="utf-8")
+        found = json.loads(saved.read_text(encoding="utf-8"))
+        if not found.keys() >= {*DATABASES}:
+            raise ServerError(f"the data in {self._folder} is of an older version; begin without it")
+        return {name: Addresses(**found[name]) for name in DATABASES}
 
     def _recipes(self) -> dict[ServerName, Callable[[], ServerProcess]]:
         at, folder, logs = self.addresses, self._folder, self._logs
         credentials = Credentials(at.access_key, at.secret_key)
-        password = at.database.split("@")[0].rsplit(":", 1)[1]
+        mariadb, mysql = (_database_access(self._addresses[name].database) for name in ("mariadb", "mysql"))
         return {
             "kafka": lambda: kafka_server(folder / "kafka", logs, _port(at.kafka)),
             "minio": lambda: minio_server(folder / "minio", logs, _port(at.s3), credentials, at.kafka),
-            "mariadb": lambda: mariadb_server(folder / "mariadb", logs, _port(at.database), _DATABASE_USER, password),
+            "mariadb": lambda: mariadb_server(folder / "mariadb", logs, *mariadb),
+            "mysql": lambda: mysql_server(folder / "mysql", logs, *mysql),
             "milvus": lambda: milvus_server(folder / "milvus", logs, _port(at.milvus)),
         }
+
+
+def _choose_addresses() -> dict[DatabaseName, dict[str, str]]:
+    """Free ports and new secrets, with each of the databases."""
+    credentials = new_credentials()
+    common = Addresses(
+        kafka=f"127.0.0.1:{free_port()}",
+        s3=f"127.0.0.1:{free_port()}",
+        access_key=credentials.access_key,
+        secret_key=credentials.secret_key,
+        database="",
+        milvus=f"http://127.0.0.1:{free_port()}",
+    )
+    return {name: asdict(replace(common, database=_database_address())) for name in DATABASES}
+
+
+def _database_address() -> str:
+    return f"mysql+asyncmy://{_DATABASE_USER}:{secrets.token_urlsafe(18)}@127.0.0.1:{free_port()}"
+
+
+def _database_access(url: str) -> tuple[int, str, str]:
+    """Port, user and password in a URL of `_database_address`."""
+    return _port(url), _DATABASE_USER, url.split("@", maxsplit=1)[0].rsplit(":", 1)[1]
 
 
 def _port(address: str) -> int:
