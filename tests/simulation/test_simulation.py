@@ -29,7 +29,7 @@ def test_runs_agree(part: int) -> None:
 
 def test_a_seed_repeats_its_run() -> None:
     """A seed that found something finds it again."""
-    bug = BUGS["referenced_unlocked"]
+    bug = BUGS["version_sent_twice"]
     with bug.planted():
         seen = [[simulate(seed, bug.focus) for seed in range(20)] for _ in range(2)]
     assert seen[0] == seen[1]
