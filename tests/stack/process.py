@@ -52,7 +52,7 @@ class ServerProcess:
         *,
         log: Path,
         is_ready: Callable[[], bool],
-        start_seconds: float = 90.0,
+        start_seconds: float = 180.0,
         stop_seconds: float = 20.0,
     ) -> None:
         self.name = name
