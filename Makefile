@@ -8,9 +8,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 CODE := $(wildcard schemas imaging stores streams query_api ops tests bench)
 COMPILE = $(BIN)/uv pip compile pyproject.toml --generate-hashes --no-header --no-annotate -q
-JOBS ?= 2
+# How many tests at a time: they use memory, too, so no more than four on larger machines.
+JOBS ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? cores : 4)))
 TESTS ?=
-SIDE_BY_SIDE := $(addprefix tests/,unit browser contracts interleavings simulation)
+WITHOUT_SERVERS := tests/unit tests/simulation
 
 # An option that is set to 0 counts as not set.
 flag = $(if $(filter-out 0,$(1)),$(2))
@@ -33,13 +34,16 @@ up: $(READY) ## Start the embedded stack with a gallery, show that it finds copi
 stack: $(READY) packages ## Start the full stack on the real servers without Docker; Ctrl-C stops it.
 	@exec $(BIN)/python -m tests.stack $(if $(INDEX_WORKERS),--index-workers $(INDEX_WORKERS)) $(if $(DATABASE),--database $(DATABASE)) $(call flag,$(KEEP),--keep)
 
-test: $(READY) packages ## Run all tests: first those that share servers, side by side, then those that need the machine.
+test: $(READY) packages ## Run all tests side by side: while the servers are installed, those that need none.
 ifneq ($(TESTS),)
 	@exec $(BIN)/python -m pytest $(TESTS)
 else
-	$(BIN)/python -m tests.stack install
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -n $(JOBS) --dist loadgroup --cov --cov-report= --cov-fail-under=0
-	$(BIN)/python -m pytest tests $(SIDE_BY_SIDE:%=--ignore=%) --cov --cov-append --cov-report=term:skip-covered
+	$(BIN)/python -m tests.stack install & install=$$!; trap 'kill $$install 2>/dev/null || true' EXIT; \
+	$(BIN)/python -m pytest $(WITHOUT_SERVERS) -n $(JOBS) --dist loadgroup --cov --cov-report= --cov-fail-under=0; \
+	wait $$install
+# One more than before, since these wait for their servers much of the time; in the order that tests/conftest.py says.
+	$(BIN)/python -m pytest tests $(WITHOUT_SERVERS:%=--ignore=%) -n $$(($(JOBS) + 1)) --dist loadgroup \
+	    --no-loadscope-reorder --cov --cov-append --cov-report=term:skip-covered
 endif
 
 check: $(READY) ## Check style, format and types.
@@ -85,6 +89,7 @@ $(READY): requirements.txt pyproject.toml
 	    $$python -m venv .venv || { echo "error: $$python can't make an environment; on Debian: apt-get install python3-venv" >&2; exit 1; }; \
 	fi
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv
-	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.txt
+# Compiled now, or each start of a process may compile anew what it imports, for seconds.
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.txt
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
 	@touch $@

@@ -22,6 +22,8 @@ from tests.stack.stack import Addresses
 from tests.stack.twinlens import Application
 
 POLL_SECONDS = 0.2
+PATIENCE_SECONDS = 240.0
+"""How long what should be so within seconds is waited for; other tests run meanwhile, and machines are shared."""
 
 QUICK: Mapping[str, str] = {
     "TWINLENS_LOG__FORMAT": "json",
@@ -94,7 +96,12 @@ class Live:
         return asyncio.run(compare(self.place, gone=gone, broken=broken, search=search))
 
     def settles(
-        self, seconds: float = 90, *, gone: Collection[bytes] = (), broken: Collection[bytes] = (), search: bool = False
+        self,
+        seconds: float = PATIENCE_SECONDS,
+        *,
+        gone: Collection[bytes] = (),
+        broken: Collection[bytes] = (),
+        search: bool = False,
     ) -> Differences:
         """The comparison once it finds nothing, or what it still finds when the time is up."""
         deadline = time.monotonic() + seconds
@@ -136,7 +143,7 @@ class Live:
         return [json.loads(line) for line in lines if line.startswith("{")]
 
 
-def until(met: Callable[[], bool], what: str, seconds: float = 120) -> None:
+def until(met: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Return when the condition is met; fail at the deadline."""
     deadline = time.monotonic() + seconds
     while not met():

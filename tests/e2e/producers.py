@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
+from tests.chaos.live import PATIENCE_SECONDS
 from tests.chaos.reading import Place, read_topic
 
 
@@ -76,7 +77,7 @@ def outcomes(place: Place) -> dict[str, set[bytes]]:
     return found
 
 
-def wait_for_outcomes(place: Place, request_ids: AbstractSet[str], *, seconds: float) -> None:
+def wait_for_outcomes(place: Place, request_ids: AbstractSet[str], *, seconds: float = PATIENCE_SECONDS) -> None:
     """Return when each of the requests has an outcome; fail at the deadline and name some that have none."""
     deadline = time.monotonic() + seconds
     while missing := request_ids - outcomes(place).keys():

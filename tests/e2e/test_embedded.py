@@ -65,7 +65,7 @@ class Up:
         """Wait for its end; the exit code."""
         return self.process.wait(START_S)
 
-    def until[T](self, attempt: Callable[[], T | None], *, seconds: float = 90) -> T:
+    def until[T](self, attempt: Callable[[], T | None], *, seconds: float = 240) -> T:
         """The first answer that is something; fails at the deadline, or when the stack ends before."""
         deadline = time.monotonic() + seconds
         while True:
@@ -106,7 +106,7 @@ def _command_line(pid: int) -> str:
 
 
 def _wait_until_gone(pids: list[int]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while any(_command_line(pid) for pid in pids):
         assert time.monotonic() < deadline, [_command_line(pid) for pid in pids]
         time.sleep(0.1)

@@ -113,7 +113,7 @@ def test_kafkas_own_console_producer_asks_for_a_look(live: Live) -> None:
     done = run(live, EXAMPLES / "console-producer.sh", live.place.kafka, "examples/ö.png", environment=producer)
     assert done.returncode == 0, done.stderr
     request_id = done.stdout.strip().splitlines()[-1]
-    until(lambda: request_id in outcomes(live.place), "the look has its outcome", seconds=60)
+    until(lambda: request_id in outcomes(live.place), "the look has its outcome")
     [outcome] = outcomes(live.place)[request_id]
     assert (json.loads(outcome)["outcome"], json.loads(outcome)["key"]) == ("looked", "examples/ö.png")
 

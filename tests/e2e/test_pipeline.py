@@ -52,7 +52,7 @@ def indexed_gallery(live: Live, gallery: list[Path]) -> list[Path]:
         return bool(answer["total"] == len(gallery))
 
     counting: dict[str, Any] = {"prefix": "gallery/", "state": "indexed", "count": True, "limit": 1}
-    until(all_indexed, "the gallery is indexed", seconds=180)
+    until(all_indexed, "the gallery is indexed")
     return gallery
 
 
@@ -73,12 +73,12 @@ def test_keys_of_every_kind_work(live: Live, api: httpx.Client, key: str) -> Non
     """Spaces, plus, percent, umlauts, emoji and 900 bytes survive every encoding on the way, there and back."""
     data = picture(9000 + KEYS.index(key))
     live.put(key, data)
-    until(lambda: state(api, key) == "indexed", f"{key} is indexed", seconds=30)
+    until(lambda: state(api, key) == "indexed", f"{key} is indexed")
     [hit, *_] = search(api, data)
     assert (hit["verdict"], hit["image"]["key"], hit["image"]["bucket"]) == ("exact", key, live.bucket)
     assert api.get(hit["image"]["file_url"]).content == data
     live.delete(key)
-    until(lambda: state(api, key) is None, f"{key} is gone", seconds=30)
+    until(lambda: state(api, key) is None, f"{key} is gone")
 
 
 def test_the_same_bytes_under_a_second_key_share_one_vector(live: Live, api: httpx.Client) -> None:
@@ -88,14 +88,14 @@ def test_the_same_bytes_under_a_second_key_share_one_vector(live: Live, api: htt
     live.put("twin/one.png", data)
     live.put("twin/two.png", data)
     until(lambda: state(api, "twin/one.png") == state(api, "twin/two.png") == "indexed", "both are indexed")
-    until(lambda: _grown(api, before) == (2, 1, 1), "one vector for two objects", seconds=20)
+    until(lambda: _grown(api, before) == (2, 1, 1), "one vector for two objects")
     [hit, *_] = search(api, data)
     assert set(hit["keys"]) == {"twin/one.png", "twin/two.png"}
     live.delete("twin/one.png")
-    until(lambda: _grown(api, before) == (1, 1, 1), "the vector stays with the other", seconds=20)
+    until(lambda: _grown(api, before) == (1, 1, 1), "the vector stays with the other")
     assert search(api, data)[0]["keys"] == ["twin/two.png"]
     live.delete("twin/two.png")
-    until(lambda: _grown(api, before) == (0, 0, 0), "the vector is gone with the last", seconds=20)
+    until(lambda: _grown(api, before) == (0, 0, 0), "the vector is gone with the last")
     assert all(hit["verdict"] != "exact" for hit in search(api, data))
 
 
@@ -114,7 +114,7 @@ def test_an_overwrite_changes_the_answer(live: Live, api: httpx.Client) -> None:
     live.put("changing.png", old)
     until(lambda: state(api, "changing.png") == "indexed", "it is indexed")
     live.put("changing.png", new)
-    until(lambda: search(api, new)[0]["verdict"] == "exact", "the new picture finds it", seconds=30)
+    until(lambda: search(api, new)[0]["verdict"] == "exact", "the new picture finds it")
     assert search(api, new)[0]["keys"] == ["changing.png"]
     assert all(hit["verdict"] != "exact" for hit in search(api, old))
     live.delete("changing.png")
@@ -127,7 +127,7 @@ def test_what_is_no_picture_is_recorded_with_its_reason(live: Live, api: httpx.C
     whole = picture(9300, side=64)
     live.put("cut.png", whole[: len(whole) // 2])
     for key, reason in (("notes.jpg", "not_an_image"), ("empty.png", "empty"), ("cut.png", "truncated")):
-        until(lambda key=key: state(api, key) == "rejected", f"{key} is rejected", seconds=30)  # type: ignore[misc]
+        until(lambda key=key: state(api, key) == "rejected", f"{key} is rejected")  # type: ignore[misc]
         [image] = api.get("/v1/images", params={"key": key}).json()["results"]
         assert image["reason"].startswith(reason)
         live.delete(key)

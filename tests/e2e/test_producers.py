@@ -84,11 +84,11 @@ def test_a_thousand_mixed_requests_from_two_producers_get_one_outcome_each(live:
     send(live.place, rng.sample(first, 100), rng.sample(second, 100))
     marker = "p3-last"
     send(live.place, [*[look(f"p3-{n}", f"asked/{n:03}.png") for n in range(40)], look(marker, "asked/000.png")])
-    until(lambda: marker in outcomes(live.place), "the replay is through", seconds=120)
+    until(lambda: marker in outcomes(live.place), "the replay is through")
     several = {request_id for request_id, messages in outcomes(live.place).items() if len(messages) != 1}
     assert not several
     assert {key: version for key, version in _versions(live).items() if key.startswith("asked/")} == stored
-    until(lambda: _disagreements(live).total == 0, "bucket, SQL, Milvus and the change stream agree", seconds=120)
+    until(lambda: _disagreements(live).total == 0, "bucket, SQL, Milvus and the change stream agree")
     found = _disagreements(live, search=True)
     assert found.total == 0, found.as_json()
     letters = [value for _, value in asyncio.run(read_topic(live.place, "dead-letters"))]
@@ -108,7 +108,7 @@ def test_sizes_have_limits_that_are_told(live: Live) -> None:
     send(live.place, [raw("large", "sizes/large.bin", large)])
     with pytest.raises(MessageSizeTooLargeError):
         send(live.place, [raw("larger", "sizes/larger.bin", bytes(LARGEST + 8192))], limit=2 * LARGEST)
-    wait_for_outcomes(live.place, {"large"}, seconds=60)
+    wait_for_outcomes(live.place, {"large"})
     stat = live.s3.stat_object(live.bucket, "sizes/large.bin")
     assert stat.size == len(large)
     live.delete("sizes/large.bin")
@@ -144,7 +144,7 @@ def test_what_is_refused_says_why(live: Live) -> None:
         "why-segment": "InvalidObjectName",
         "why-url": "is not on the public internet",
     }
-    wait_for_outcomes(live.place, {*reasons, "why-ünïcode-📷"}, seconds=60)
+    wait_for_outcomes(live.place, {*reasons, "why-ünïcode-📷"})
     found = {request_id: json.loads(min(messages)) for request_id, messages in outcomes(live.place).items()}
     assert {request_id: found[request_id]["outcome"] for request_id in reasons} == dict.fromkeys(reasons, "refused")
     unclear = {request_id: found[request_id]["reason"] for request_id in reasons}
@@ -162,7 +162,7 @@ def known(live: Live, gallery: list[Path]) -> list[Path]:
     """Pictures that are indexed before any copy comes."""
     for file in gallery[:KNOWN]:
         live.s3.fput_object(live.bucket, f"known/{file.name}", str(file))
-    until(lambda: _all_indexed(live, "known/", KNOWN), "the originals are indexed", seconds=180)
+    until(lambda: _all_indexed(live, "known/", KNOWN), "the originals are indexed")
     return gallery[:KNOWN]
 
 
@@ -176,7 +176,7 @@ def test_a_copy_of_a_known_picture_is_an_event(live: Live, known: list[Path], tr
     copies = {f"copies/{file.stem}.jpg": file for file in known}
     for key, file in copies.items():
         live.put(key, TRANSFORMS[transform](file.read_bytes()))
-    until(lambda: _announced(live, copies.keys()), "the copies are announced", seconds=180)
+    until(lambda: _announced(live, copies.keys()), "the copies are announced")
     snapshots = last_snapshots(live.place)
     threshold = load_spec("sscd").copy_threshold
     nearest = {key: next(near for near in snapshots[key]["nearest"] if near["key"] not in copies) for key in copies}
@@ -187,7 +187,7 @@ def test_a_copy_of_a_known_picture_is_an_event(live: Live, known: list[Path], tr
     print(f"{transform}: nearest {len(found)}, copy {len(called)} of {KNOWN}")
     for key in copies:
         live.delete(key)
-    until(lambda: not copies.keys() & last_snapshots(live.place).keys(), "the copies are gone again", seconds=60)
+    until(lambda: not copies.keys() & last_snapshots(live.place).keys(), "the copies are gone again")
     assert verdicts == ["copy" if score >= threshold else "similar" for score in scores]
     assert len(found) >= MIN_FOUND * KNOWN, sorted(copies.keys() - set(found))
     assert len(called) >= MIN_CALLED_COPY[transform] * KNOWN, sorted(copies.keys() - set(called))
@@ -219,7 +219,7 @@ def test_the_change_stream_alone_gives_the_list_of_images(live: Live, api: httpx
         if number == 30:
             live.application.processes["ingest"].kill()
             live.start("ingest")
-    until(lambda: _listed(api) == _streamed(live), "the stream and the list agree", seconds=120)
+    until(lambda: _listed(api) == _streamed(live), "the stream and the list agree")
 
 
 def _listed(api: httpx.Client) -> dict[str, tuple[Any, ...]]:

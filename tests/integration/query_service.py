@@ -149,7 +149,6 @@ def service(environment: Mapping[str, str], logs: Path, *, wait_for: str = "/rea
         ),
         log=logs / "api.log",
         is_ready=lambda: answers_ok(url + wait_for),
-        start_seconds=120,
     )
     process.start()
     running = Service(url, process)

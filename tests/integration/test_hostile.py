@@ -112,7 +112,7 @@ def test_a_zoo_of_hostile_files_is_decided_on_within_bounded_memory(live: Live) 
     live.put("honest.png", picture(1))
     expected = {key: ("rejected" if reason else "indexed", reason) for key, (_, reason) in animals.items()}
     expected["honest.png"] = ("indexed", None)
-    until(lambda: _decisions(live).keys() == expected.keys(), "everything is decided on", seconds=120)
+    until(lambda: _decisions(live).keys() == expected.keys(), "everything is decided on")
     assert _decisions(live) == expected
     assert pids == {role: live.application.processes[role].pid for role in BOUNDS}
     _assert_bounded(live)
@@ -143,7 +143,7 @@ def test_a_flood_of_large_and_senseless_messages_stays_within_bounded_memory(liv
     senseless = _send_senseless(live)
     ingest.start()
     pid = ingest.pid
-    wait_for_outcomes(live.place, {f"large-{n}" for n in range(LARGE_REQUESTS)}, seconds=180)
+    wait_for_outcomes(live.place, {f"large-{n}" for n in range(LARGE_REQUESTS)})
     until(lambda: len(_letters(live)) >= senseless, "what makes no sense is put aside")
     assert ingest.pid == pid
     _assert_bounded(live)

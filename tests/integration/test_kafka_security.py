@@ -124,7 +124,6 @@ def test_everything_logs_in_as_the_settings_say(
         Command([TWINLENS, "worker", "ingest"], {**environment, "TWINLENS_INGEST__HEALTH_PORT": str(port)}),
         log=tmp_path / "ingest.log",
         is_ready=lambda: answers_ok(f"http://127.0.0.1:{port}/readyz"),
-        start_seconds=60,
     )
     try:
         worker.start()

@@ -153,7 +153,7 @@ def test_bad_input_leaves_memory_flat(api: Service) -> None:
     assert api.client.get("/readyz").status_code == 200
 
 
-def _until(condition: Callable[[], Any], seconds: float = 30) -> None:
+def _until(condition: Callable[[], Any], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true"

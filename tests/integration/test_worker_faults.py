@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streams.steps import Step
-from tests.chaos.live import Live, until
+from tests.chaos.live import PATIENCE_SECONDS, Live, until
 from tests.integration.agent_bugs import BUGS, planted_environment
 from tests.integration.faults import (
     REPOSITORY,
@@ -54,6 +54,7 @@ def calm(private_stack: Stack, tmp_path: Path) -> Iterator[Live]:
         yield live
 
 
+@pytest.mark.xdist_group("workers killed at steps")
 @pytest.mark.parametrize(("role", "steps"), [("ingest", INGEST_STEPS), ("index", INDEX_STEPS)])
 def test_a_worker_killed_at_any_step_loses_and_doubles_nothing(calm: Live, role: str, steps: tuple[Step, ...]) -> None:
     """What a worker killed at any step between fetching and acknowledging leaves undone, its successor does."""
@@ -83,6 +84,7 @@ DEPENDENCIES: dict[ServerName, tuple[str, str]] = {
 }
 
 
+@pytest.mark.xdist_group("servers away")
 @pytest.mark.parametrize("server", list(DEPENDENCIES))
 def test_an_outage_is_waited_out(private_stack: Stack, tmp_path: Path, server: ServerName) -> None:
     """A server that goes away costs nothing but time: readiness names it, the log says it once."""
@@ -98,7 +100,7 @@ def test_an_outage_is_waited_out(private_stack: Stack, tmp_path: Path, server: S
             wait_for(OUTAGE_SECONDS)
             private_stack.start(server)
             wait_for(2)
-        settled = live.settles(150)
+        settled = live.settles()
         assert settled.total == 0, as_text(settled.as_json())
         until(lambda: live.readiness(role)[0] == 200, "ready again")
         assert pids == {name: live.application.processes[name].pid for name in ("ingest", "index")}
@@ -160,13 +162,14 @@ def test_everything_killed_at_once_comes_back(private_stack: Stack, tmp_path: Pa
             private_stack.start()
             live.start("ingest", "index")
             wait_for(2)
-        settled = live.settles(150)
+        settled = live.settles()
         assert settled.total == 0, as_text(settled.as_json())
 
 
 NO_BUG = "as it is"
 
 
+@pytest.mark.xdist_group("bugs of the agent")
 @pytest.mark.parametrize("bug", [NO_BUG, *BUGS])
 def test_finds_planted_bugs_of_the_agent(private_stack: Stack, tmp_path: Path, bug: str) -> None:
     """An agent that acknowledges too early or swallows errors loses events in an outage; ours does not."""
@@ -180,7 +183,7 @@ def test_finds_planted_bugs_of_the_agent(private_stack: Stack, tmp_path: Path, b
         _run_into_the_outage(live.with_environment(planted))
         private_stack.start("minio")
         live.start("ingest", "index")
-        settled = live.settles(60 if bug == NO_BUG else 12)
+        settled = live.settles(PATIENCE_SECONDS if bug == NO_BUG else 12)
         assert (settled.total == 0) == (bug == NO_BUG), as_text(settled.as_json())
 
 

@@ -232,15 +232,21 @@ def twinlens_env(
     )
 
 
-@pytest.fixture(scope="module")
-def private_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Four servers of this module's own, to be killed and started again at will."""
+@pytest.fixture(scope="session")
+def mortal_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack of `private_stack`, in whatever state the last test left it."""
     stack = Stack(tmp_path_factory.mktemp("stack"))
     try:
-        stack.start()
         yield stack
     finally:
         stack.stop()
+
+
+@pytest.fixture
+def private_stack(mortal_stack: Stack) -> Stack:
+    """Four running servers that no other process of the run uses, to be killed and started again at will."""
+    mortal_stack.start()
+    return mortal_stack
 
 
 def _claimed(claim: TextIO) -> bool:

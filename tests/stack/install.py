@@ -7,15 +7,17 @@ raises `InstallError` with what to install when a tool is missing.
 
 from __future__ import annotations
 
+import contextlib
 import lzma
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from tests.stack.cache import made_once
@@ -95,8 +97,13 @@ def install(*names: str) -> None:
     """Install these servers (default: all) side by side; returns at once when all are there."""
     wanted = [_RECIPES[name] for name in names or _RECIPES]
     with ThreadPoolExecutor(len(wanted)) as pool:
-        for done in [pool.submit(recipe) for recipe in wanted]:
-            done.result()
+        try:
+            for done in as_completed([pool.submit(recipe) for recipe in wanted]):
+                done.result()
+        except BaseException:
+            # Else the pool would wait for minutes until what is under way is done.
+            _end_commands()
+            raise
 
 
 def _program(name: str, remedy: str) -> Path:
@@ -185,11 +192,41 @@ def _mysqld(folder: Path) -> list[str]:
 
 
 def _run(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=1800
-    )
-    if done.returncode != 0:
-        raise InstallError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        _commands.add(process)
+        try:
+            output, _ = process.communicate(timeout=1800)
+        except BaseException:
+            _end(process)
+            raise
+        finally:
+            _commands.discard(process)
+    if process.returncode != 0:
+        raise InstallError(f"{' '.join(command)} failed:\n{output[-4000:]}")
+
+
+_commands: set[subprocess.Popen[str]] = set()
+"""What runs now, in whichever thread."""
+
+
+def _end_commands() -> None:
+    for process in list(_commands):
+        _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End the command with all that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 _RECIPES: dict[str, Callable[[], object]] = {

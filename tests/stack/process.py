@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import functools
 import os
 import random
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +20,9 @@ from typing import Literal
 from ops.embedded import watchdog
 
 _POLL_SECONDS = 0.1
-_FIRST_PORT, _LAST_PORT = 20_000, 32_000
-"""Below Linux's ephemeral range (32768 up), so that no outgoing connection takes a stopped server's port."""
+_FIRST_PORT, _LAST_PORT = 10_000, 20_000
+"""Below Linux's ephemeral range (32768 up), so that no outgoing connection takes a stopped server's port, and below
+those that `twinlens up` takes."""
 
 
 class ServerError(Exception):
@@ -48,7 +52,7 @@ class ServerProcess:
         *,
         log: Path,
         is_ready: Callable[[], bool],
-        start_seconds: float = 90.0,
+        start_seconds: float = 180.0,
         stop_seconds: float = 20.0,
     ) -> None:
         self.name = name
@@ -150,10 +154,39 @@ class ServerProcess:
             self._process = None
 
 
+class _Claims:
+    """The ports that this process has chosen, kept from the choice of others until it ends.
+
+    Seconds pass from a port's choice until a server listens on it, and a killed server's port is to stay its own. So
+    each chosen port is a locked byte of a file that all test processes of the user have in common.
+    """
+
+    def __init__(self) -> None:
+        self._file = (Path(tempfile.gettempdir()) / f"twinlens-ports-{os.getuid()}").open("ab")
+        self._ports: set[int] = set()
+
+    def claim(self, port: int) -> bool:
+        """Whether the port is this caller's alone from now on."""
+        if port in self._ports:
+            return False
+        with contextlib.suppress(BlockingIOError):
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+            self._ports.add(port)
+            return True
+        return False
+
+
+@functools.cache
+def _claims() -> _Claims:
+    return _Claims()
+
+
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on and that no outgoing connection will be given."""
+    """A TCP port of 127.0.0.1 that nobody listens on, and that nobody else of the tests chooses while we run."""
     for _ in range(200):
-        port = random.randint(_FIRST_PORT, _LAST_PORT)
+        port = random.randrange(_FIRST_PORT, _LAST_PORT)
+        if not _claims().claim(port):
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -94,7 +94,6 @@ class Application:
             Command([_program(), *role.arguments], environment),
             log=self._logs / f"{role.name}.log",
             is_ready=lambda: answers_ok(ready),
-            start_seconds=120,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -11,8 +12,8 @@ import pytest
 
 from tests.stack.cache import made_once
 from tests.stack.external import VARIABLES, as_variables, named_servers, with_named
-from tests.stack.process import Command, ServerProcess
-from tests.stack.stack import Addresses
+from tests.stack.process import Command, ServerError, ServerProcess, _claims, free_port
+from tests.stack.stack import Addresses, Stack
 from tests.stack.supervisor import Supervisor
 
 NOWHERE = Addresses(kafka="", s3="", access_key="", secret_key="", database="", milvus="")
@@ -24,6 +25,9 @@ SOMEWHERE = Addresses(
     database="mysql+asyncmy://user:password@127.0.0.1:3",
     milvus="http://127.0.0.1:4",
 )
+
+
+_CLAIM = "from tests.stack.process import _claims; print(_claims().claim(int(input())))"
 
 
 class Interrupted(Exception):
@@ -69,11 +73,38 @@ def test_servers_can_be_named_one_by_one(monkeypatch: pytest.MonkeyPatch) -> Non
     assert with_named(SOMEWHERE) == replace(SOMEWHERE, milvus="http://elsewhere:19530")
 
 
+def test_the_database_of_a_stack_is_a_matter_of_choice(tmp_path: Path) -> None:
+    """Both databases have a port of their own on one folder; all else is the same, now and at the next start."""
+    mysql = Stack(tmp_path, database="mysql")
+    mariadb = Stack(tmp_path)
+    assert mysql.addresses == mariadb.addresses_with("mysql")
+    assert mysql.addresses.database != mariadb.addresses.database
+    assert replace(mysql.addresses, database=mariadb.addresses.database) == mariadb.addresses
+    assert {*mysql.names} ^ {*mariadb.names} == {"mysql", "mariadb"}
+
+
+def test_data_of_an_older_version_is_refused(tmp_path: Path) -> None:
+    """Rather than to start on it with other secrets."""
+    (tmp_path / "addresses.json").write_text('{"kafka": "127.0.0.1:1"}', encoding="utf-8")
+    with pytest.raises(ServerError, match="older version"):
+        Stack(tmp_path)
+
+
 def test_an_s3_url_without_a_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says how the variable must look."""
     monkeypatch.setenv("TWINLENS_TEST_S3", "http://127.0.0.1:9000")
     with pytest.raises(ValueError, match="http://access_key:secret_key@host:port"):
         with_named(SOMEWHERE)
+
+
+def test_a_chosen_port_is_nobody_elses_before_a_server_listens_there() -> None:
+    """Another process that tries to take the port is refused, and so is this one if it tries again."""
+    port = free_port()
+    other = subprocess.run(
+        [sys.executable, "-c", _CLAIM], input=f"{port}\n", capture_output=True, text=True, check=True, timeout=60
+    )
+    assert other.stdout == "False\n"
+    assert not _claims().claim(port)
 
 
 def test_a_process_that_ends_is_started_again(tmp_path: Path) -> None:
