@@ -13,7 +13,7 @@ until then is enough for whoever comes next. ``streams.index`` runs the steps.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from imaging.decoding import DecodedImage
@@ -54,11 +54,21 @@ class ContentOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Nothing is left to embed; ``content`` is the row as it is now, None where nothing may be published of it."""
+    """Nothing is left to embed; ``content`` is the row as it is now, None where nothing may be published of it.
+
+    Its version is the one that ``decide`` has read: what happened since keeps the content on the to-do list.
+    """
 
     content_id: ContentId
     outcome: ContentOutcome
     content: ContentRecord | None = None
+
+    @classmethod
+    def after_attempt(cls, read: ContentRecord, recorded: ContentRecord | None, outcome: ContentOutcome) -> Settled:
+        """What became of an attempt: ``recorded`` as that, or overtaken."""
+        if recorded is None:
+            return cls(read.id, ContentOutcome.OVERTAKEN)
+        return cls(read.id, outcome, replace(recorded, version=read.version))
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,10 +294,8 @@ async def reject(undecodable: Collection[Undecodable], ports: Ports) -> list[Set
         metrics.REJECTIONS.labels(read[content_id].reason.slug).inc()
     await ports.vectors.delete([row.vector_id for row in rejected.values()])
     return [
-        Settled(content_id, ContentOutcome.REJECTED, rejected[content_id])
-        if content_id in rejected
-        else Settled(content_id, ContentOutcome.OVERTAKEN)
-        for content_id in read
+        Settled.after_attempt(item.content, rejected.get(content_id), ContentOutcome.REJECTED)
+        for content_id, item in read.items()
     ]
 
 
@@ -346,10 +354,8 @@ async def record(batch: Sequence[Embedded], ports: Ports, rules: Rules) -> list[
     if stale:
         await ports.vectors.delete(sorted(stale))
     return [
-        Settled(content_id, ContentOutcome.INDEXED, indexed[content_id])
-        if content_id in indexed
-        else Settled(content_id, ContentOutcome.OVERTAKEN)
-        for content_id in read
+        Settled.after_attempt(item.content, indexed.get(content_id), ContentOutcome.INDEXED)
+        for content_id, item in read.items()
     ]
 
 

@@ -160,6 +160,11 @@ class Installation:
             for value in changes:
                 await self._index(ContentChanged.decode(value))
 
+    def lose_messages(self) -> None:
+        """Nobody will handle what was sent and not handled yet."""
+        self._unread(self.topics.bucket_events)
+        self._unread(self.topics.contents)
+
     def _unread(self, topic: str) -> list[bytes]:
         sent = [message.value for message in self.outbox.to(topic) if message.value is not None]
         new = sent[self._read.get(topic, 0) :]

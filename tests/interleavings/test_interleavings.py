@@ -282,6 +282,20 @@ async def test_two_workers_on_one_content_store_one_vector(twinlens: Installatio
     assert len(twinlens.vectors.present()) == 1
 
 
+@pytest.mark.parametrize("step", STALLED)
+async def test_a_reference_that_is_lost_during_an_attempt_is_followed_up(twinlens: Installation, step: Step) -> None:
+    """The attempt's end does not clear a mark that came after its beginning, though the message of that is lost."""
+    twinlens.put("k", A)
+    await twinlens.ingest("k")
+    halt = Halt(step)
+    worker = await halted(twinlens.index(A, halt), halt)
+    twinlens.delete("k")
+    await twinlens.ingest("k")
+    twinlens.lose_messages()
+    await released(halt, worker)
+    assert (await twinlens.ports.catalog.contents([content_of(A)]))[content_of(A)].dirty_since is not None
+
+
 async def test_a_remover_that_was_cut_off_is_followed_up_though_the_content_came_back(twinlens: Installation) -> None:
     """The vector that it was to delete is deleted by whoever handles the content next."""
     await indexed(twinlens, {"k": A})
