@@ -7,7 +7,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 READY := .venv/.ready
 CODE := $(wildcard schemas imaging stores streams query_api ops tests bench)
-COMPILE = $(BIN)/uv pip compile pyproject.toml --generate-hashes --no-header --no-annotate -q
+COMPILE = $(BIN)/uv pip compile pyproject.toml --extra cpu --generate-hashes --no-header --no-annotate -q
 # How many tests at a time: they use memory, too, so no more than four on larger machines.
 JOBS ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? cores : 4)))
 TESTS ?=

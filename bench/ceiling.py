@@ -46,7 +46,7 @@ def embedder_of(settings: Settings, null_model_ms: float | None) -> Embedder:
     spec = load_spec(settings.model.spec)
     if null_model_ms is not None:
         return NullEmbedder(spec, null_model_ms)
-    return OnnxEmbedder(spec, threads=settings.model.threads or os.cpu_count() or 1)
+    return OnnxEmbedder(spec, settings.model.threads or os.cpu_count() or 1, settings.model.providers)
 
 
 def measure(pictures: Sequence[bytes], embedder: Embedder, settings: Settings, seconds: float) -> Ceiling:

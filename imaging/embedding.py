@@ -6,11 +6,11 @@ from typing import Any, Protocol
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from imaging.decoding import Pixels
 from imaging.errors import EmbeddingError, ModelError
 from imaging.model_spec import ModelSpec, Normalisation, PixelSpec
+from imaging.session import CPU, RUNTIME_ERRORS, open_session
 
 Vectors = NDArray[np.float32]
 """float32 [n, dimension], each row of Euclidean length 1."""
@@ -22,17 +22,6 @@ _RUN_AT_ONCE = 8
 """Larger batches are split, so that memory doesn't depend on a caller's batch size; more at once isn't
 faster either.
 """
-
-_RUNTIME_ERRORS = (
-    runtime.Fail,
-    runtime.InvalidArgument,
-    runtime.InvalidGraph,
-    runtime.InvalidProtobuf,
-    runtime.NoModel,
-    runtime.NoSuchFile,
-    runtime.NotImplemented,
-    runtime.RuntimeException,
-)
 
 
 class Embedder(Protocol):
@@ -61,14 +50,14 @@ class Embedder(Protocol):
 
 
 class OnnxEmbedder:
-    """A network in ONNX Runtime, on the CPU. Any number of threads may call `embed` at once."""
+    """A network in ONNX Runtime. Any number of threads may call `embed` at once."""
 
-    def __init__(self, spec: ModelSpec, threads: int = 1) -> None:
-        """Load the network; it runs each call on `threads` cores. Raises `ModelError` if file and spec
-        don't match.
+    def __init__(self, spec: ModelSpec, threads: int = 1, providers: Sequence[str] = (CPU,)) -> None:
+        """Load the network for these execution providers (see `imaging.session.open_session`); a call computes
+        on `threads` cores. Raises `ModelError` if a provider can't be used, or if file and spec don't match.
         """
         self.spec = spec
-        self._session = _start(spec, threads)
+        self._session = open_session(spec.onnx_path(), threads=threads, providers=providers)
         _check_interface(spec, self._session)
         probe = np.zeros((spec.pixels.height, spec.pixels.width, 3), np.uint8)
         shape = self._run(self._feed([probe])).shape
@@ -113,7 +102,7 @@ class OnnxEmbedder:
     def _run(self, values: Tensor) -> NDArray[np.float32]:
         try:
             (output,) = self._session.run([self.spec.output], {self.spec.input.name: values})
-        except _RUNTIME_ERRORS as error:
+        except RUNTIME_ERRORS as error:
             raise ModelError(f"Model {self.spec.id} can't take this input: {error}") from error
         return np.asarray(output, dtype=np.float32)
 
@@ -133,19 +122,6 @@ def unit_rows(vectors: NDArray[np.float32]) -> Vectors:
     if not np.isfinite(lengths).all() or (lengths < np.finfo(np.float32).tiny).any():
         raise EmbeddingError("The model gave a vector that is not finite or has no length.")
     return (vectors / lengths).astype(np.float32)
-
-
-def _start(spec: ModelSpec, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Idle threads sleep, for decoding needs the cores as well.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(spec.onnx_path()), options, providers=["CPUExecutionProvider"])
-    except _RUNTIME_ERRORS as error:
-        raise ModelError(f"Model {spec.id}: {spec.onnx_path()} can't be loaded: {error}") from error
 
 
 def _check_interface(spec: ModelSpec, session: onnxruntime.InferenceSession) -> None:

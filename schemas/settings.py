@@ -112,6 +112,7 @@ class ModelSettings(Section):
 
     spec: str = "sscd"
     threads: Annotated[int, Field(ge=0)] = 0
+    providers: Annotated[tuple[str, ...], Field(min_length=1)] = ("cpu",)
 
 
 class LimitSettings(Section):

@@ -173,7 +173,8 @@ class Worker:
             apps.add_ingest_agent(app, ingest, settings, fatal)
             apps.add_requests_agent(app, self._requests(), settings, fatal)
         else:
-            embedder = OnnxEmbedder(self._parts.spec, threads=settings.model.threads or os.cpu_count() or 1)
+            threads = settings.model.threads or os.cpu_count() or 1
+            embedder = OnnxEmbedder(self._parts.spec, threads, settings.model.providers)
             self._inference = InferenceThreads(embedder, settings.limits, decode_threads=settings.index.decode_threads)
             dead_letters = DeadLetters(ports, patience, "index", settings.kafka.max_message_bytes)
             self._index = Index(ports, patience, dead_letters, settings.index, self._inference)
