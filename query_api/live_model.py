@@ -81,7 +81,9 @@ class LiveModel(ModelSource):
 
     def _load(self, model_id: str) -> Model:
         spec = self._spec(model_id)
-        return Model(OnnxEmbedder(spec, self._settings.threads, self._settings.providers), spec.copy_threshold)
+        return Model(
+            OnnxEmbedder(spec, threads=self._settings.threads, providers=self._settings.providers), spec.copy_threshold
+        )
 
     def _spec(self, model_id: str) -> ModelSpec:
         """The configured spec if the collection was made with it, else the built-in one of that name."""

@@ -174,7 +174,7 @@ class Worker:
             apps.add_requests_agent(app, self._requests(), settings, fatal)
         else:
             threads = settings.model.threads or os.cpu_count() or 1
-            embedder = OnnxEmbedder(self._parts.spec, threads, settings.model.providers)
+            embedder = OnnxEmbedder(self._parts.spec, threads=threads, providers=settings.model.providers)
             self._inference = InferenceThreads(embedder, settings.limits, decode_threads=settings.index.decode_threads)
             dead_letters = DeadLetters(ports, patience, "index", settings.kafka.max_message_bytes)
             self._index = Index(ports, patience, dead_letters, settings.index, self._inference)
