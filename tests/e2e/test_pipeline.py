@@ -63,7 +63,8 @@ def test_transformed_copies_find_their_original(indexed_gallery: list[Path], api
     missed = []
     for file in indexed_gallery[::step]:
         [hit, *_] = search(api, TRANSFORMS[transform](file.read_bytes()), limit=3)
-        if hit["image"]["key"] != f"gallery/{file.name}":
+        # Other tests may have put the same picture under another key.
+        if f"gallery/{file.name}" not in hit["keys"]:
             missed.append(file.name)
     assert len(missed) <= SEARCHED * (1 - MIN_RECALL), missed
 
