@@ -39,10 +39,10 @@ ifneq ($(TESTS),)
 	@exec $(BIN)/python -m pytest $(TESTS)
 else
 	$(BIN)/python -m tests.stack install & install=$$!; trap 'kill $$install 2>/dev/null || true' EXIT; \
-	$(BIN)/python -m pytest $(WITHOUT_SERVERS) -n $(JOBS) --dist loadgroup --cov --cov-report= --cov-fail-under=0; \
+	$(BIN)/python -m pytest $(WITHOUT_SERVERS) -n $(JOBS) --dist loadscope --cov --cov-report= --cov-fail-under=0; \
 	wait $$install
-# One more than before, since these wait for their servers much of the time; in the order that tests/conftest.py says.
-	$(BIN)/python -m pytest tests $(WITHOUT_SERVERS:%=--ignore=%) -n $$(($(JOBS) + 1)) --dist loadgroup \
+# In the groups and the order that tests/conftest.py says: the longest first.
+	$(BIN)/python -m pytest tests $(WITHOUT_SERVERS:%=--ignore=%) -n $(JOBS) --dist loadscope \
 	    --no-loadscope-reorder --cov --cov-append --cov-report=term:skip-covered
 endif
 

@@ -93,23 +93,22 @@ class Handler(Protocol):
 async def consume(stream: Any, handler: Handler, pace: Pace, reached: Checkpoint, *, in_flight: int = 1) -> None:
     """Handle batches of a stream's events, ``in_flight`` at a time, and acknowledge them in the order of their arrival.
 
-    Ends with the first failure.
+    Ends with the stream, when all is handled, or with the first failure.
     """
     slots = asyncio.Semaphore(in_flight)
-    handling: asyncio.Queue[tuple[Sequence[Any], asyncio.Task[None]]] = asyncio.Queue()
+    handling: asyncio.Queue[tuple[Sequence[Any], asyncio.Task[None]] | None] = asyncio.Queue()
 
     async def read() -> None:
         batches = pace.batches(stream)
-        while True:
-            # A batch is taken when it can be begun: until then, what arrives makes it larger.
-            await slots.acquire()
-            events = await anext(batches)
+        # A batch is taken when it can be begun: until then, what arrives makes it larger.
+        while await slots.acquire() and (events := await anext(batches, None)):
             deliveries = [Delivery.of(event) for event in events]
             handling.put_nowait((events, work.create_task(handled(handler, deliveries, pace))))
+        handling.put_nowait(None)
 
     async def finish() -> None:
-        while True:
-            await acknowledged(*await handling.get(), reached)
+        while batch := await handling.get():
+            await acknowledged(*batch, reached)
             slots.release()
 
     async with asyncio.TaskGroup() as work:

@@ -23,7 +23,7 @@ class Pace:
         self._took_s = 0.0
 
     async def batches(self, stream: Any) -> AsyncIterator[list[Any]]:
-        """Batches of a Faust stream's events, which are not acknowledged."""
+        """Batches of a Faust stream's events, which are not acknowledged, until the stream ends. Raises its error."""
         arrived: asyncio.Queue[Any] = asyncio.Queue(maxsize=self._size)
 
         async def read() -> None:
@@ -32,8 +32,7 @@ class Pace:
 
         reading = asyncio.create_task(read())
         try:
-            while True:
-                events = [await self._next(arrived, reading)]
+            while events := await self._first(arrived, reading):
                 await self._gather(arrived, events)
                 self._began = monotonic()
                 yield events
@@ -46,15 +45,15 @@ class Pace:
         await work
         self._took_s = monotonic() - began
 
-    async def _next(self, arrived: asyncio.Queue[Any], reading: asyncio.Task[None]) -> Any:
-        """The next event. Raises what ended the reading, if that comes first."""
+    async def _first(self, arrived: asyncio.Queue[Any], reading: asyncio.Task[None]) -> list[Any]:
+        """The next event, or nothing if the stream ends before. Raises what broke the stream."""
         getting = asyncio.ensure_future(arrived.get())
         try:
             await asyncio.wait({getting, reading}, return_when=asyncio.FIRST_COMPLETED)
-            if not getting.done():
-                reading.result()
-                raise RuntimeError("the stream ended")
-            return getting.result()
+            if getting.done():
+                return [getting.result()]
+            reading.result()
+            return []
         finally:
             getting.cancel()
 

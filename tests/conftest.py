@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["tests.stack.fixtures", "tests.contracts.catalogs"]
 
@@ -12,20 +14,35 @@ LONGEST_FIRST = ("integration/test_worker_faults", "chaos", "e2e", "integration"
 """What takes minutes must not be what is begun last; the rest follows in its own order."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what xdist keeps in one process (``--dist loadgroup``), and what it hands out first.
+EACH_TEST_APART = ("integration/test_worker_faults",)
+"""Files whose tests have servers of their own, and take minutes: only the variants of one test stay together."""
 
-    Kept together is a file that uses servers, unless its tests say themselves what goes together, and all of the
-    browser.
+
+class Groups(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
+    """What xdist keeps in one process, and in order: tests that share servers.
+
+    By a scheduler of our own: since pytest 9.2, xdist 3.8 doesn't see the groups that tests are marked with.
     """
-    for item in items:
-        folder, *_ = item.path.relative_to(TESTS).parts
-        if item.get_closest_marker("xdist_group"):
-            continue
+
+    def _split_scope(self, nodeid: str) -> str:
+        """The group of a test: its file, unless its folder says otherwise."""
+        file, _, test = nodeid.partition("::")
+        path = file.removeprefix(f"{TESTS.name}/")
+        folder = path.partition("/")[0]
         if folder == "browser":
-            item.add_marker(pytest.mark.xdist_group(folder))
-        elif folder not in {"unit", "simulation"}:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+            return folder
+        if folder in {"unit", "simulation"}:
+            return nodeid
+        return f"{file}::{test.partition('[')[0]}" if path.startswith(EACH_TEST_APART) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
+    """Keep together what shares servers (pytest-xdist)."""
+    return Groups(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what is handed out first."""
     items.sort(key=_turn)
 
 

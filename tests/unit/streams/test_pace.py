@@ -15,7 +15,7 @@ class Stream:
     """A Faust stream, as far as a pace reads one."""
 
     def __init__(self, *events: int) -> None:
-        self.arriving: asyncio.Queue[int] = asyncio.Queue()
+        self.arriving: asyncio.Queue[int | None] = asyncio.Queue()
         for event in events:
             self.arriving.put_nowait(event)
 
@@ -24,9 +24,8 @@ class Stream:
         return self
 
     async def events(self) -> AsyncIterator[int]:
-        """What arrives, for ever; a negative one is an error of the stream."""
-        while True:
-            event = await self.arriving.get()
+        """What arrives, up to None; a negative one is an error of the stream."""
+        while (event := await self.arriving.get()) is not None:
             if event < 0:
                 raise ConnectionError("the stream broke")
             yield event
@@ -89,6 +88,14 @@ async def test_a_batch_is_held_back_no_longer_than_is_allowed() -> None:
         pace._took_s = 3600
         stream.arriving.put_nowait(1)
         assert await anext(batches) == [1]
+
+
+async def test_the_batches_end_with_the_stream() -> None:
+    """A worker that is stopped in good order meets no error."""
+    stream = Stream(1)
+    stream.arriving.put_nowait(None)
+    async with asyncio.timeout(10):
+        assert [batch async for batch in Pace(2, longest_s=0).batches(stream)] == [[1]]
 
 
 async def test_what_breaks_the_stream_is_raised() -> None:
