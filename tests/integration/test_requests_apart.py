@@ -94,9 +94,6 @@ def test_dead_urls_delay_no_picture(private_stack: Stack, tmp_path: Path) -> Non
             wait_for_outcomes(live.place, dead.keys())
             reasons = [json.loads(min(messages))["reason"] for messages in outcomes(live.place).values()]
             assert all("longer than 2 seconds" in reason or "is not asked again" in reason for reason in reasons)
-                "fetching took longer than 2 seconds",
-                "the host",
-            }
 
 
 def _seconds_until_known(live: Live, key: str) -> float:
