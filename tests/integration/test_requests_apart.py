@@ -14,22 +14,16 @@ import pytest
 from minio.commonconfig import ENABLED
 from minio.versioningconfig import VersioningConfig
 
-from streams.steps import Step
 from tests.chaos.live import Live, until
 from tests.e2e.producers import Request, look, outcomes, put, send, wait_for_outcomes
 from tests.integration.agent_bugs import planted_environment
-from tests.integration.faults import REPOSITORY, WITHOUT_RECONCILE, committed, crashing, installed
+from tests.integration.faults import REPOSITORY, REQUEST_STEPS, WITHOUT_RECONCILE, committed, crashing, installed
 from tests.stack.stack import Stack
 from tests.unit.pictures import picture
 
 pytestmark = pytest.mark.timeout(600)
 
 WITHOUT_SWEEP = WITHOUT_RECONCILE | {"TWINLENS_SWEEP__FIRST_WAIT_S": "3600", "TWINLENS_SWEEP__MAX_WAIT_S": "3600"}
-REQUEST_STEPS = (
-    Step.REQUEST_TAKEN_UP, Step.REQUEST_PUT, Step.REQUEST_CONCLUDED, Step.OUTCOME_SENT, Step.BATCH_HANDLED,
-)  # fmt: skip
-"""In the order in which a request comes to them: killed at one, it goes on to the next. Kafka keeps the last step,
-the acknowledgement."""
 HOSTS, DEAD_URLS = 16, 48
 PICTURES = 10
 
