@@ -36,9 +36,7 @@ from tests.unit.pictures import picture
 REPOSITORY = Path(__file__).parents[2]
 WITHOUT_RECONCILE = {"TWINLENS_RECONCILE__AFTER_OUTAGE": "false", "TWINLENS_RECONCILE__EVERY_HOURS": "0"}
 """What is healed under these settings was healed by the handlers and the sweep alone."""
-REQUEST_STEPS = (
-    Step.REQUEST_TAKEN_UP, Step.REQUEST_PUT, Step.REQUEST_CONCLUDED, Step.OUTCOME_SENT, Step.BATCH_HANDLED,
-)  # fmt: skip
+REQUEST_STEPS = (Step.REQUEST_TAKEN_UP, Step.REQUEST_PUT, Step.REQUEST_CONCLUDED, Step.OUTCOME_SENT)
 """In the order in which a request comes to them: killed at one, it goes on to the next."""
 
 _routes = iter(TEST_ROUTES)
