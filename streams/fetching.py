@@ -23,8 +23,10 @@ log = structlog.get_logger(__name__)
 
 FETCH_ATTEMPTS = 3
 """At a URL whose server does not deliver."""
-HOST_FAILURES = 3
+HOST_FAILURES = 2
 """URLs of a host in a row that got no answer, after which it counts as down."""
+SKIP_DOUBLINGS = 4
+"""The time for which a host is skipped doubles with each failure, so often at most."""
 HOSTS_REMEMBERED = 4096
 
 Fetch = Callable[[str, int], Awaitable[tuple[bytes, str]]]
@@ -49,20 +51,24 @@ class _Host:
     def failed(self, now: float, skip_s: float) -> bool:
         """Count a URL without an answer; whether the host is skipped from now on.
 
-        The count outlasts the skipping, so that afterwards a single failure has it skipped again.
+        The count outlasts the skipping, so that afterwards a single failure has it skipped again, for twice as long.
+        Those that were under way already when it began count no more.
         """
-        self.failures += 1
-        if self.failures < HOST_FAILURES:
+        if now < self.skipped_until:
             return False
-        self.skipped_until = now + skip_s
+        self.failures += 1
+        doublings = self.failures - HOST_FAILURES
+        if doublings < 0:
+            return False
+        self.skipped_until = now + skip_s * 2 ** min(doublings, SKIP_DOUBLINGS)
         return True
 
 
 class HostFetcher:
     """Fetches URLs, ``requests.fetches_per_host`` at once from a host, each within ``requests.fetch_timeout_s``.
 
-    A host of which several URLs in a row got no answer is left alone for ``requests.skip_host_s``: its URLs are
-    refused at once meanwhile. A host that answers, with an error too, is not down.
+    A host of which several URLs in a row got no answer is left alone for ``requests.skip_host_s``, twice as long each
+    time: its URLs are refused at once meanwhile. A host that answers, with an error too, is not down.
     """
 
     def __init__(self, fetcher: UrlFetcher, settings: RequestSettings, now: Callable[[], float] = monotonic) -> None:
@@ -87,7 +93,7 @@ class HostFetcher:
             except SilentHost:
                 metrics.URL_FETCHES.labels("no_answer").inc()
                 if host.failed(self._now(), self._settings.skip_host_s):
-                    log.warning("host_skipped", host=name, failures=host.failures, skip_s=self._settings.skip_host_s)
+                    log.warning("host_skipped", host=name, failures=host.failures)
                 raise
             except RefusedUrl:
                 metrics.URL_FETCHES.labels("refused").inc()

@@ -25,8 +25,8 @@ from tests.unit.pictures import picture
 pytestmark = pytest.mark.timeout(600)
 
 WITHOUT_SWEEP = WITHOUT_RECONCILE | {"TWINLENS_SWEEP__FIRST_WAIT_S": "3600", "TWINLENS_SWEEP__MAX_WAIT_S": "3600"}
-HOSTS, DEAD_URLS = 16, 48
-PICTURES = 5
+HOSTS, DEAD_URLS = 24, 48
+PICTURES = 4
 
 
 def test_a_request_killed_at_each_of_its_steps_is_carried_out_once(private_stack: Stack, tmp_path: Path) -> None:

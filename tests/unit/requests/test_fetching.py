@@ -99,7 +99,7 @@ async def test_a_url_is_tried_again() -> None:
 
 
 async def test_a_host_that_does_not_answer_is_skipped_for_a_while() -> None:
-    """Its URLs are refused at once; after the while one more failure has it skipped again, and one success ends it."""
+    """Its URLs are refused at once; after it one more failure has it skipped for longer, and a success ends it."""
     web, clock = Web(), Clock()
     fetcher = HostFetcher(web, RequestSettings(skip_host_s=60), clock)
     web.failures[DOWN] = silent
@@ -114,13 +114,18 @@ async def test_a_host_that_does_not_answer_is_skipped_for_a_while() -> None:
     assert await fetcher.fetch("http://up.example/", MAX) == (b"http://up.example/", "image/png")
     clock.now += 42
     assert "connection refused" in await refusal(fetcher, DOWN)
-    assert "not asked again for 60 seconds" in await refusal(fetcher, DOWN)
-    clock.now += 60
+    assert "not asked again for 120 seconds" in await refusal(fetcher, DOWN)
+    for _ in range(10):
+        clock.now = fetcher._hosts["down.example"].skipped_until
+        assert "connection refused" in await refusal(fetcher, DOWN)
+    assert "not asked again for 960 seconds" in await refusal(fetcher, DOWN)
+    clock.now += 960
     del web.failures[DOWN]
     await fetcher.fetch(DOWN, MAX)
     web.failures[DOWN] = silent
     assert "connection refused" in await refusal(fetcher, DOWN)
     assert "connection refused" in await refusal(fetcher, DOWN)
+    assert "not asked again for 60 seconds" in await refusal(fetcher, DOWN)
 
 
 @pytest.mark.parametrize("error", [UnreachableUrl("the server answered 503"), RefusedUrl("the server answered 404")])
