@@ -83,7 +83,7 @@ def test_dead_urls_delay_no_picture(private_stack: Stack, tmp_path: Path) -> Non
             dead = {f"dead-{number}": _dead_url(number, port) for number in range(DEAD_URLS)}
             send(live.place, list(dead.values()))
             until(lambda: len(outcomes(live.place)) > 0, "the first is answered")
-            meanwhile = []
+            meanwhile: list[float] = []
             while outcomes(live.place).keys() != dead.keys():
                 meanwhile.append(_seconds_until_known(live, PICTURES + len(meanwhile)))
             assert len(meanwhile) >= PICTURES, "dead URLs were waited for all the time"
