@@ -155,7 +155,7 @@ class RequestSettings(Section):
     fetch_timeout_s: Annotated[float, Field(gt=0)] = 20
     fetch_ports: tuple[int, ...] = (80, 443)
     fetches_per_host: Positive = 2
-    skip_host_s: Seconds = 60
+    skip_host_s: Seconds = 300
     allowed_networks: tuple[IPvAnyNetwork, ...] = ()
     kept_days: Positive = 60
     health_host: str = "127.0.0.1"

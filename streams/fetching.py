@@ -25,7 +25,7 @@ FETCH_ATTEMPTS = 3
 """At a URL whose server does not deliver."""
 HOST_FAILURES = 2
 """URLs of a host in a row that got no answer, after which it counts as down."""
-SKIP_DOUBLINGS = 4
+SKIP_DOUBLINGS = 2
 """The time for which a host is skipped doubles with each failure, so often at most."""
 HOSTS_REMEMBERED = 4096
 
