@@ -51,8 +51,8 @@ def send(place: Place, *producers: Sequence[Request], limit: int = 16 * 1024 * 1
 
     async def produce(requests: Sequence[Request]) -> None:
         producer = AIOKafkaProducer(bootstrap_servers=place.kafka, acks="all", max_request_size=limit)
-        await producer.start()
         try:
+            await producer.start()
             sent = [
                 await producer.send(
                     f"{place.topic_prefix}image-requests",
