@@ -60,8 +60,8 @@ class Installation:
 
     @property
     def workers(self) -> Sequence[str]:
-        """Ingest and index workers."""
-        return [name for name in self._application.processes if name != "api"]
+        """Ingest and index workers; nothing here makes requests."""
+        return [name for name in self._application.processes if name not in {"requests", "api"}]
 
     @property
     def index_workers(self) -> Sequence[str]:

@@ -40,6 +40,7 @@ class Role(StrEnum):
     """The kinds of worker."""
 
     INGEST = "ingest"
+    REQUESTS = "requests"
     INDEX = "index"
 
 
@@ -90,7 +91,12 @@ def setup() -> None:
 
 
 @app.command()
-def worker(role: Annotated[Role, typer.Argument(help="ingest looks at objects, index embeds contents.")]) -> None:
+def worker(
+    role: Annotated[
+        Role,
+        typer.Argument(help="ingest looks at objects, requests serves producers, index embeds contents."),
+    ],
+) -> None:
     """Run a worker until SIGTERM. Exit code 75: an outage outlasted the retry budget, start it again."""
     from streams.worker import run_worker
 

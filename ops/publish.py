@@ -30,7 +30,7 @@ ENVELOPE_BYTES = 8192
 class Unanswered(Outage):
     """Requests are on the topic, and nobody has answered them in time."""
 
-    dependency = "ingest worker"
+    dependency = "requests worker"
 
 
 async def run_publish(
@@ -102,7 +102,7 @@ async def publish(
                 if loop.time() - heard > timeout_s:
                     raise Unanswered(
                         f"{len(waiting):,} of {len(requests):,} requests have had no outcome for {timeout_s:g} s; "
-                        "they stay on the topic. Does `twinlens worker ingest` run?"
+                        "they stay on the topic. Does `twinlens worker requests` run?"
                     )
         finally:
             sending.cancel()

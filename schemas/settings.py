@@ -16,12 +16,15 @@ from pydantic_settings import (
 )
 
 from schemas.errors import ConfigurationError
-from schemas.topics import DEFAULT_PREFIX, Topics, TopicSpec, topic_specs
+from schemas.topics import DEAD_LETTERS_KEPT, DEFAULT_PREFIX, Topics, TopicSpec, topic_specs
 
 PREFIX = "TWINLENS_"
 CONFIG_FILE_VARIABLE = "TWINLENS_CONFIG"
 DEFAULT_SECRETS = frozenset({"minioadmin", "minio123", "root", "password", "changeme", "admin", "Milvus"})
 """Secrets that everybody knows; refused in production."""
+
+SEGMENT_DAYS = 7
+"""Kafka deletes whole segments, and by default begins a new one after a week: so much longer a message may stay."""
 
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -142,14 +145,21 @@ class IngestSettings(Section):
 
 
 class RequestSettings(Section):
-    """External producers' requests, which the ingest worker carries out."""
+    """The worker that carries out external producers' requests."""
 
     batch_size: Positive = 8
     batch_wait_s: Seconds = 0.05
+    batch_timeout_s: Annotated[float, Field(gt=0)] = 60
+    max_attempts: Positive = 3
     fetch_urls: bool = True
     fetch_timeout_s: Annotated[float, Field(gt=0)] = 20
     fetch_ports: tuple[int, ...] = (80, 443)
+    fetches_per_host: Positive = 2
+    skip_host_s: Seconds = 300
     allowed_networks: tuple[IPvAnyNetwork, ...] = ()
+    kept_days: Positive = 60
+    health_host: str = "127.0.0.1"
+    health_port: Annotated[int, Field(ge=0, le=65535)] = 6303
 
 
 class IndexSettings(Section):
@@ -262,6 +272,17 @@ class Settings(BaseSettings):
         well_known = self.objects.secret_key.get_secret_value() in DEFAULT_SECRETS
         if self.environment == "production" and self.objects.backend == "s3" and well_known:
             raise ValueError("objects.secret_key is a well-known default; set one of your own")
+        return self
+
+    @model_validator(mode="after")
+    def _requests_outlast_their_messages(self) -> Settings:
+        longest = DEAD_LETTERS_KEPT * self.kafka.retention_days + SEGMENT_DAYS
+        if self.requests.kept_days < longest:
+            raise ValueError(
+                f"requests.kept_days is {self.requests.kept_days}, but must be at least {longest}: "
+                f"{DEAD_LETTERS_KEPT} times kafka.retention_days and {SEGMENT_DAYS}, since a message that is delivered "
+                "again after its request was forgotten is carried out again"
+            )
         return self
 
     @classmethod

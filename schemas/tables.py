@@ -171,6 +171,7 @@ requests = Table(
     Column("publish_due", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     Index("ix_requests_publish_due", "publish_due"),
+    Index("ix_requests_occurred_at", "occurred_at"),
     **_Ascii,
 )
 

@@ -58,11 +58,13 @@ class TopicSpec(NamedTuple):
     max_message_bytes: int
 
 
+DEAD_LETTERS_KEPT: Final = 4
+"""Times as long as the rest."""
 _DAY_MS = 24 * 3600 * 1000
 
 
 def topic_specs(topics: Topics, *, retention_days: int, max_message_bytes: int) -> list[TopicSpec]:
-    """All topics. Dead letters are kept four times as long as the rest; changes are compacted for ever.
+    """All topics. Dead letters are kept DEAD_LETTERS_KEPT times as long; changes are compacted for ever.
 
     Requests, and what is put aside, may have ``max_message_bytes``.
     """
@@ -74,5 +76,5 @@ def topic_specs(topics: Topics, *, retention_days: int, max_message_bytes: int) 
         TopicSpec(topics.request_outcomes, "delete", kept, small),
         TopicSpec(topics.contents, "delete", kept, small),
         TopicSpec(topics.image_changes, "compact", None, small),
-        TopicSpec(topics.dead_letters, "delete", 4 * kept, max_message_bytes),
+        TopicSpec(topics.dead_letters, "delete", DEAD_LETTERS_KEPT * kept, max_message_bytes),
     ]

@@ -29,6 +29,10 @@ class UnreachableUrl(RefusedUrl):
     retryable = True
 
 
+class SilentHost(UnreachableUrl):
+    """The host can't be found, or does not answer in time: that says something about its other URLs, too."""
+
+
 class Fetched(NamedTuple):
     """What a URL gave. ``content_type`` is what its server claims, in lower case and without parameters."""
 
@@ -90,15 +94,16 @@ class GuardedFetcher:
     async def fetch(self, url: str, *, max_bytes: int) -> Fetched:
         """The bytes behind a URL. Raises RefusedUrl with a sentence for the person who gave it.
 
-        UnreachableUrl, which is one too, says that another attempt may succeed.
+        UnreachableUrl, which is one too, says that another attempt may succeed; of that, SilentHost that there was no
+        answer at all.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._follow(url, max_bytes)
         except TimeoutError as error:
-            raise UnreachableUrl(f"fetching took longer than {self._timeout_s:g} seconds") from error
+            raise SilentHost(f"fetching took longer than {self._timeout_s:g} seconds") from error
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise UnreachableUrl(f"fetching failed: {str(error) or type(error).__name__}") from error
+            raise SilentHost(f"fetching failed: {str(error) or type(error).__name__}") from error
 
     async def _follow(self, text: str, max_bytes: int) -> Fetched:
         url = self._checked_url(text)
@@ -131,7 +136,7 @@ class GuardedFetcher:
         try:
             texts = [host] if parsed_address(host) else await self._resolver(host, _port(url))
         except (OSError, UnicodeError) as error:
-            raise UnreachableUrl(f"the host {url.host} can't be found") from error
+            raise SilentHost(f"the host {url.host} can't be found") from error
         addresses = [parsed_address(text) for text in texts]
         allowed = [a for a in addresses if a is not None and may_fetch_from(a, self._allow)]
         if not allowed or len(allowed) < len(addresses):

@@ -1,4 +1,4 @@
-"""The two Faust apps. An agent only decodes nothing, raises nothing and acknowledges in order: see ``guarded``."""
+"""The Faust apps, one a worker. An agent decodes nothing, raises nothing and acknowledges in order: see ``guarded``."""
 
 from __future__ import annotations
 

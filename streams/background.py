@@ -75,7 +75,7 @@ def leads(app: AppT, topic: str) -> bool:
     return any(partition.topic == topic and partition.partition == 0 for partition in assigned)
 
 
-async def watch_expired(app: AppT, on_expired: Callable[[], Awaitable[None]]) -> None:
+async def watch_expired(app: AppT, on_expired: Callable[[], Awaitable[None]] | None = None) -> None:
     """Notice that the broker has deleted messages that this group never read. Each gap is told once."""
     told: set[tuple[object, int]] = set()
     while True:
@@ -96,7 +96,8 @@ async def watch_expired(app: AppT, on_expired: Callable[[], Awaitable[None]]) ->
                     partition=partition.partition,
                     count=begin - committed,
                 )
-                await on_expired()
+                if on_expired is not None:
+                    await on_expired()
         await asyncio.sleep(WATCH_EXPIRED_S)
 
 

@@ -12,7 +12,7 @@ that were there before, or deleted the object. A delete between an interrupted P
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from urllib.parse import quote
@@ -25,8 +25,10 @@ from stores.broker.ports import OutgoingMessage
 from stores.catalog.requests import RequestLedger
 from stores.objects.ports import ObjectWriter
 from streams import metrics
+from streams.fetching import Fetch
 from streams.hints import object_hint
 from streams.ports import Ports
+from streams.steps import Step
 
 REASON_MAX = 500
 USER_METADATA_PREFIX = "x-amz-meta-"
@@ -34,9 +36,6 @@ MAX_METADATA_BYTES = 2048
 """S3's limit for an object's user metadata."""
 LOST_PUTS = 3
 """Conditional PUTs that may fail although nobody seems to have changed the object, before that counts as an outage."""
-
-Fetch = Callable[[str, int], Awaitable[tuple[bytes, str]]]
-"""Bytes and content type of a URL, at most so many bytes. Raises RefusedUrl."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class RequestPorts:
 
 
 async def carry_out(request: ImageRequest, ports: RequestPorts) -> RequestRecord:
-    """Do what the request asks, once per request id, and publish its outcome. Safe to repeat.
+    """Do what the request asks, once per request id, and send its outcome. Safe to repeat.
 
     Raises Outage (call again), and RequestRefused where no answer is possible, since the id is that of another request
     that is still being carried out. Any other refusal is an outcome.
@@ -60,13 +59,15 @@ async def carry_out(request: ImageRequest, ports: RequestPorts) -> RequestRecord
         row, present = await _take_up(request, _target(request, ports), ports)
     except RequestRefused as error:
         return await refuse(InvalidRequest(request.request_id, str(error)), ports)
+    await ports.common.reached(Step.REQUEST_TAKEN_UP)
     if row.outcome is None:
         try:
             outcome, reason = await _carry_out(request, row, present, ports)
         except (RequestRefused, RefusedUrl) as error:
             outcome, reason = RequestResult.REFUSED, _words(error)
         row = await ports.ledger.conclude(_with_outcome(row, outcome, reason, ports))
-    await publish_outcome(row, ports)
+        await ports.common.reached(Step.REQUEST_CONCLUDED)
+    await send_outcomes([row], ports)
     return row
 
 
@@ -79,15 +80,25 @@ async def refuse(invalid: InvalidRequest, ports: RequestPorts) -> RequestRecord:
     row = await ports.ledger.take_up(_with_outcome(asked, RequestResult.REFUSED, _words(invalid), ports))
     if row.outcome is None:
         raise RequestRefused(f"the request id {row.request_id} is in use for {row.ref}, and here: {invalid}")
-    await publish_outcome(row, ports)
+    await send_outcomes([row], ports)
     return row
 
 
-async def publish_outcome(request: RequestRecord, ports: RequestPorts) -> None:
-    """Send the outcome, which the row alone decides: a repetition is an identical message."""
+async def send_outcomes(concluded: Sequence[RequestRecord], ports: RequestPorts) -> None:
+    """Send outcomes, which the rows alone decide: a repetition is an identical message. Raises BrokerOutage."""
+    topic = ports.common.topics.request_outcomes
+    await ports.common.outbox.send(
+        [OutgoingMessage(topic, row.request_id.encode(), _outcome_of(row).encode()) for row in concluded]
+    )
+    for row in concluded:
+        metrics.REQUESTS.labels(row.outcome).inc()
+        await ports.common.reached(Step.OUTCOME_SENT)
+
+
+def _outcome_of(request: RequestRecord) -> RequestOutcome:
     if request.outcome is None or request.occurred_at is None:
         raise MalformedMessage(f"request {request.request_id} has no outcome yet")
-    message = RequestOutcome(
+    return RequestOutcome(
         request_id=request.request_id,
         outcome=request.outcome,
         reason=request.reason,
@@ -96,10 +107,6 @@ async def publish_outcome(request: RequestRecord, ports: RequestPorts) -> None:
         key=request.ref.key if request.ref else None,
         occurred_at=request.occurred_at,
     )
-    topic = ports.common.topics.request_outcomes
-    await ports.common.outbox.send([OutgoingMessage(topic, request.request_id.encode(), message.encode())])
-    await ports.ledger.published(request.request_id)
-    metrics.REQUESTS.labels(request.outcome).inc()
 
 
 def _target(request: ImageRequest, ports: RequestPorts) -> ObjectRef:
@@ -172,6 +179,7 @@ async def _put(
                 if_match=present.etag if present else None,
                 if_absent=present is None,
             )
+            await ports.common.reached(Step.REQUEST_PUT)
             return RequestResult.STORED, None
     raise ObjectStoreOutage(f"{row.ref} changes faster than it can be put")
 

@@ -6,25 +6,20 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-import stamina
-
 from imaging.model_spec import ModelSpec, load_spec
-from schemas.errors import RefusedUrl
 from schemas.settings import Settings
 from stores.broker.kafka import KafkaOutbox
 from stores.catalog.engine import create_engine
 from stores.catalog.requests import SqlRequestLedger
 from stores.catalog.sql import SqlCatalog
 from stores.objects.opening import open_objects
-from stores.urls import GuardedFetcher, UnreachableUrl
+from stores.urls import GuardedFetcher
 from stores.vectors.milvus import MilvusVectors
 from streams.carry_out_request import RequestPorts
+from streams.fetching import HostFetcher
 from streams.patience import Outages, Patience
 from streams.ports import Ports
 from streams.steps import checkpoint_from_environment
-
-FETCH_ATTEMPTS = 3
-"""At a producer's URL whose server does not deliver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +62,6 @@ async def worker_parts(settings: Settings) -> AsyncIterator[WorkerParts]:
             timeout_s=wanted.fetch_timeout_s, ports=wanted.fetch_ports, allow=wanted.allowed_networks
         )
         closing.push_async_callback(fetcher.close)
-
-        async def fetch(url: str, max_bytes: int) -> tuple[bytes, str]:
-            if not settings.requests.fetch_urls:
-                raise RefusedUrl("fetching URLs is switched off here (requests.fetch_urls)")
-            async for attempt in stamina.retry_context(on=UnreachableUrl, attempts=FETCH_ATTEMPTS):
-                with attempt:
-                    fetched = await fetcher.fetch(url, max_bytes=max_bytes)
-            return fetched.data, fetched.content_type
-
+        fetch = HostFetcher(fetcher, wanted).fetch
         requests = RequestPorts(ports, objects, SqlRequestLedger(catalog), fetch, settings.objects.buckets)
         yield WorkerParts(settings, ports, Patience(settings.retry, Outages()), spec, requests)

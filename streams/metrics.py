@@ -26,6 +26,14 @@ IMAGES_PUBLISHED = Counter(
 )
 DEAD_LETTERS = Counter("twinlens_dead_letters_total", "Messages put aside as dead letters, by stage.", ["stage"])
 REQUESTS = Counter("twinlens_requests_total", "Outcomes sent to external producers, by outcome.", ["outcome"])
+REQUESTS_DROPPED = Counter(
+    "twinlens_requests_dropped_total", "Concluded requests that were forgotten after requests.kept_days."
+)
+URL_FETCHES = Counter(
+    "twinlens_url_fetches_total",
+    "URLs that requests named: fetched, refused, no_answer, or skipped since their host is down.",
+    ["outcome"],
+)
 RETRIES = Counter("twinlens_retries_total", "Calls made again after an outage, by dependency.", ["dependency"])
 DEPENDENCY_UP = Gauge("twinlens_dependency_up", "1 while the dependency answers, 0 during an outage.", ["dependency"])
 RESENT = Counter("twinlens_resent_total", "What the sweep took up again, by kind.", ["kind"])

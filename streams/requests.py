@@ -1,18 +1,23 @@
-"""What the ingest worker does with a batch of image requests."""
+"""What the requests worker does with a batch of image requests, and with the rows that they leave."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import chain
 
 import structlog
 
 from schemas.image_requests import ImageRequest, InvalidRequest, parse_image_request
 from schemas.records import RequestRecord
 from schemas.settings import Settings
-from streams.carry_out_request import RequestPorts, carry_out, publish_outcome, refuse
+from streams import metrics
+from streams.carry_out_request import RequestPorts, carry_out, refuse, send_outcomes
 from streams.deliveries import DeadLetters, Delivery, PutAside
+from streams.fetching import begun
+from streams.steps import Step
 
 log = structlog.get_logger(__name__)
 
@@ -28,45 +33,77 @@ class Requests:
     settings: Settings
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
-        """Requests for one key in their order, different keys side by side. Raises Outage beyond the budget."""
-        by_key: dict[tuple[str, str], list[Asked]] = {}
-        for delivery in deliveries:
-            try:
-                request: ImageRequest | InvalidRequest = parse_image_request(delivery.value, delivery.headers)
-            except InvalidRequest as invalid:
-                request = invalid
-            except Exception as error:
-                # Whatever is wrong with a message, it must not stop those behind it.
-                await self.dead_letters.put_aside(delivery, error)
-                continue
-            by_key.setdefault(self._order_key(request), []).append((request, delivery))
-        slots = asyncio.Semaphore(self.settings.ingest.concurrency)
+        """Answer each request: what was done before at once, the others when they are. Raises Outage beyond the budget.
 
-        async def in_order(asked: list[Asked]) -> None:
-            async with slots:
-                for request, delivery in asked:
-                    await self._handle(request, delivery)
-
-        await asyncio.gather(*[in_order(asked) for asked in by_key.values()])
+        The URLs of a batch are fetched side by side, within ``requests.batch_timeout_s``.
+        """
+        ledger, patience = self.ports.ledger, self.dead_letters.patience
+        asked = await self._readable(deliveries)
+        known = await patience.run(lambda: ledger.concluded({request.request_id for request, _ in asked}))
+        answered = [known[request.request_id] for request, _ in asked if request.request_id in known]
+        await patience.run(lambda: send_outcomes(answered, self.ports))
+        fresh = [(request, delivery) for request, delivery in asked if request.request_id not in known]
+        urls = {request.url for request, _ in fresh if isinstance(request, ImageRequest) and request.url is not None}
+        max_bytes, timeout_s = self.ports.common.limits.max_object_bytes, self.settings.requests.batch_timeout_s
+        async with begun(urls, self.ports.fetch, max_bytes=max_bytes, timeout_s=timeout_s) as fetch:
+            answered += await self._carry_out(fresh, replace(self.ports, fetch=fetch))
+        await patience.run(lambda: ledger.published({row.request_id for row in answered}))
+        await self.ports.common.reached(Step.BATCH_HANDLED)
 
     async def sweep(self) -> int:
         """Publish again the outcomes that were not published in time. Raises Outage."""
         due = await self.ports.ledger.due(self.ports.common.clock.now(), limit=self.settings.sweep.batch_size)
-        for request in due:
-            await publish_outcome(request, self.ports)
+        await send_outcomes(due, self.ports)
+        await self.ports.ledger.published({row.request_id for row in due})
         return len(due)
 
-    async def _handle(self, request: ImageRequest | InvalidRequest, delivery: Delivery) -> None:
+    async def drop_old(self) -> int:
+        """Forget requests that were concluded more than ``requests.kept_days`` ago, a batch of them. Raises Outage."""
+        before = self.ports.common.clock.now() - timedelta(days=self.settings.requests.kept_days)
+        dropped = await self.ports.ledger.drop_concluded(before, limit=self.settings.sweep.batch_size)
+        metrics.REQUESTS_DROPPED.inc(dropped)
+        return dropped
+
+    async def _readable(self, deliveries: Sequence[Delivery]) -> list[Asked]:
+        """The requests that can be answered; whatever is wrong with another message, it must not stop those."""
+        asked: list[Asked] = []
+        for delivery in deliveries:
+            try:
+                asked.append((parse_image_request(delivery.value, delivery.headers), delivery))
+            except InvalidRequest as invalid:
+                asked.append((invalid, delivery))
+            except Exception as error:
+                await self.dead_letters.put_aside(delivery, error)
+        return asked
+
+    async def _carry_out(self, asked: Sequence[Asked], ports: RequestPorts) -> list[RequestRecord]:
+        """Requests for one key in their order, different keys side by side; those that are no dead letters now."""
+        by_key: dict[tuple[str, str], list[Asked]] = {}
+        for request, delivery in asked:
+            by_key.setdefault(self._order_key(request), []).append((request, delivery))
+
+        async def in_order(several: list[Asked]) -> list[RequestRecord | None]:
+            return [await self._answer(request, delivery, ports) for request, delivery in several]
+
+        rows = await asyncio.gather(*[in_order(several) for several in by_key.values()])
+        return [row for row in chain.from_iterable(rows) if row is not None]
+
+    async def _answer(
+        self, request: ImageRequest | InvalidRequest, delivery: Delivery, ports: RequestPorts
+    ) -> RequestRecord | None:
+        """The concluded row, or None for what is a dead letter now."""
+
         async def answer() -> RequestRecord:
             if isinstance(request, InvalidRequest):
-                return await refuse(request, self.ports)
-            return await carry_out(request, self.ports)
+                return await refuse(request, ports)
+            return await carry_out(request, ports)
 
         try:
-            row = await self.dead_letters.isolate(delivery, answer, attempts=self.settings.ingest.max_attempts)
+            row = await self.dead_letters.isolate(delivery, answer, attempts=self.settings.requests.max_attempts)
         except PutAside:
-            return
+            return None
         log.info("request_done", request_id=row.request_id, outcome=str(row.outcome), reason=row.reason)
+        return row
 
     def _order_key(self, request: ImageRequest | InvalidRequest) -> tuple[str, str]:
         """Requests with the same one are carried out one after the other."""

@@ -37,6 +37,10 @@ class Step(StrEnum):
     INDEXED_COMMITTED = "indexed.committed"
     REJECTED_COMMITTED = "rejected.committed"
     CONTENT_CLEARED = "content.cleared"
+    REQUEST_TAKEN_UP = "request.taken_up"
+    REQUEST_PUT = "request.put"
+    REQUEST_CONCLUDED = "request.concluded"
+    OUTCOME_SENT = "outcome.sent"
     BATCH_HANDLED = "batch.handled"
     BATCH_ACKED = "batch.acked"
 

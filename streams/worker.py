@@ -16,7 +16,7 @@ from faust.types import AppT
 
 from imaging.embedding import OnnxEmbedder
 from schemas.errors import BrokerOutage, ConfigurationError, Outage
-from schemas.settings import Settings
+from schemas.settings import IndexSettings, IngestSettings, RequestSettings, Settings
 from stores.broker.topics import missing_topics
 from streams import apps
 from streams.background import (
@@ -41,7 +41,7 @@ from streams.sweep import sweep
 
 log = structlog.get_logger(__name__)
 
-Role = Literal["ingest", "index"]
+Role = Literal["ingest", "requests", "index"]
 
 
 class ExitCode(IntEnum):
@@ -89,7 +89,7 @@ async def run_worker(role: Role, settings: Settings) -> ExitCode:
         loop.add_signal_handler(signum, stop.set)
     async with worker_parts(settings) as parts:
         worker = Worker(role, parts)
-        section = settings.ingest if role == "ingest" else settings.index
+        section: IngestSettings | RequestSettings | IndexSettings = getattr(settings, role)
         async with serve_health(section.health_host, section.health_port, worker.checks):
             try:
                 await worker.run(stop)
@@ -106,6 +106,7 @@ class Worker:
         self._parts = parts
         self._consuming: AppT | None = None
         self._index: Index | None = None
+        self._requests: Requests | None = None
         self._inference: InferenceThreads | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -166,26 +167,20 @@ class Worker:
 
     def _create_app(self) -> AppT:
         settings, ports, patience = self._parts.settings, self._parts.ports, self._parts.patience
+        dead_letters = DeadLetters(ports, patience, self._role, settings.kafka.max_message_bytes)
         app = apps.create_app(settings, self._role)
         if self._role == "ingest":
-            max_bytes = settings.kafka.max_message_bytes
-            ingest = Ingest(ports, patience, DeadLetters(ports, patience, "ingest", max_bytes), settings)
-            apps.add_ingest_agent(app, ingest, settings, fatal)
-            apps.add_requests_agent(app, self._requests(), settings, fatal)
+            apps.add_ingest_agent(app, Ingest(ports, patience, dead_letters, settings), settings, fatal)
+        elif self._role == "requests":
+            self._requests = Requests(self._parts.requests, dead_letters, settings)
+            apps.add_requests_agent(app, self._requests, settings, fatal)
         else:
             threads = settings.model.threads or os.cpu_count() or 1
             embedder = OnnxEmbedder(self._parts.spec, threads=threads, providers=settings.model.providers)
             self._inference = InferenceThreads(embedder, settings.limits, decode_threads=settings.index.decode_threads)
-            dead_letters = DeadLetters(ports, patience, "index", settings.kafka.max_message_bytes)
             self._index = Index(ports, patience, dead_letters, settings.index, self._inference)
             apps.add_index_agent(app, self._index, settings, fatal, ports.reached)
         return app
-
-    def _requests(self) -> Requests:
-        parts = self._parts
-        max_bytes = parts.settings.kafka.max_message_bytes
-        dead_letters = DeadLetters(parts.ports, parts.patience, "requests", max_bytes)
-        return Requests(parts.requests, dead_letters, parts.settings)
 
     def _loops(self, app: AppT) -> list[Callable[[], Awaitable[None]]]:
         parts = self._parts
@@ -193,17 +188,23 @@ class Worker:
             lambda: watch_dependencies(self._dependencies(), parts.patience.outages),
             lambda: watch_lag(app),
         ]
+        sweeping = parts.settings.sweep
         if self._role == "ingest":
             events = parts.settings.kafka.topics.bucket_events
-            sweeping = parts.settings.sweep
             schedule = Schedule(parts.ports, parts.patience, parts.settings, lambda: leads(app, events))
             loops += [
                 lambda: sweep_for_ever("catalog", lambda: sweep(parts.ports), sweeping, parts.patience),
-                lambda: sweep_for_ever("requests", self._requests().sweep, sweeping, parts.patience),
                 lambda: watch_oldest_pending(parts.ports, parts.patience),
                 lambda: watch_expired(app, lambda: schedule.want("expired")),
                 schedule.watch_for_ever,
                 schedule.work_for_ever,
+            ]
+        if self._requests is not None:
+            requests = self._requests
+            loops += [
+                lambda: sweep_for_ever("outcomes", requests.sweep, sweeping, parts.patience),
+                lambda: sweep_for_ever("old_requests", requests.drop_old, sweeping, parts.patience),
+                lambda: watch_expired(app),
             ]
         return loops
 

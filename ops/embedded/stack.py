@@ -28,7 +28,8 @@ class EmbeddedStack:
     def __init__(self, folder: DataFolder, *, api_port: int, minio: Path | None) -> None:
         self._folder = folder
         self._minio = minio
-        self._ports = {name: folder.port(name) for name in ("kafka", "vectors", "s3", "console", "ingest", "index")}
+        names = ("kafka", "vectors", "s3", "console", "ingest", "requests", "index")
+        self._ports = {name: folder.port(name) for name in names}
         self._ports["api"] = api_port
         self._servers = [Process(program) for program in self._server_programs()]
         self._workers = [Process(program) for program in self._worker_programs()]
@@ -74,6 +75,8 @@ class EmbeddedStack:
             "VECTORS__TOKEN": "",
             "INGEST__HEALTH_HOST": HOST,
             "INGEST__HEALTH_PORT": str(self._ports["ingest"]),
+            "REQUESTS__HEALTH_HOST": HOST,
+            "REQUESTS__HEALTH_PORT": str(self._ports["requests"]),
             "INDEX__HEALTH_HOST": HOST,
             "INDEX__HEALTH_PORT": str(self._ports["index"]),
             "API__HOST": HOST,
@@ -130,6 +133,7 @@ class EmbeddedStack:
     def _worker_programs(self) -> list[Program]:
         return [
             self._own("ingest", "worker", "ingest"),
+            self._own("requests", "worker", "requests"),
             self._own("index", "worker", "index"),
             self._own("api", "api"),
         ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from schemas.records import ObjectRef, RequestRecord, RequestResult
 from schemas.tables import requests
@@ -18,17 +18,26 @@ from stores.catalog.sql import SqlCatalog
 class RequestLedger(Protocol):
     """Every method raises CatalogOutage when the database does not answer."""
 
+    async def concluded(self, request_ids: Collection[str]) -> Mapping[str, RequestRecord]:
+        """Those of the requests that have an outcome, by their id."""
+
     async def take_up(self, request: RequestRecord) -> RequestRecord:
         """Insert the row unless the request id is known; the row as it is then."""
 
     async def conclude(self, request: RequestRecord) -> RequestRecord:
         """Write the outcome unless there is one already; the row as it is then. The first outcome stays."""
 
-    async def published(self, request_id: str) -> None:
-        """Note that the broker has accepted the outcome."""
+    async def published(self, request_ids: Collection[str]) -> None:
+        """Note that the broker has accepted the outcomes."""
 
     async def due(self, now: datetime, *, limit: int) -> Sequence[RequestRecord]:
         """Concluded requests whose outcome was not published in time, oldest first."""
+
+    async def drop_concluded(self, before: datetime, *, limit: int) -> int:
+        """Delete requests that were concluded before and whose outcome is published, oldest first; how many it were.
+
+        Two callers at once may both count a row.
+        """
 
 
 class SqlRequestLedger(RequestLedger):
@@ -36,6 +45,13 @@ class SqlRequestLedger(RequestLedger):
 
     def __init__(self, catalog: SqlCatalog) -> None:
         self._catalog = catalog
+
+    async def concluded(self, request_ids: Collection[str]) -> Mapping[str, RequestRecord]:
+        if not request_ids:
+            return {}
+        mine = requests.c.request_id.in_(sorted(request_ids))
+        rows = await self._catalog.rows(select(requests).where(mine, requests.c.outcome.is_not(None)))
+        return {record.request_id: record for record in map(_record, rows)}
 
     async def take_up(self, request: RequestRecord) -> RequestRecord:
         async with self._catalog.transaction() as tx:
@@ -49,14 +65,26 @@ class SqlRequestLedger(RequestLedger):
             await tx.write(update(requests).where(mine, requests.c.outcome.is_(None)).values(_values(request)))
             return _record((await tx.rows(select(requests).where(mine)))[0])
 
-    async def published(self, request_id: str) -> None:
+    async def published(self, request_ids: Collection[str]) -> None:
+        if not request_ids:
+            return
+        mine = requests.c.request_id.in_(sorted(request_ids))
         async with self._catalog.transaction() as tx:
-            await tx.write(update(requests).where(requests.c.request_id == request_id).values(publish_due=None))
+            await tx.write(update(requests).where(mine).values(publish_due=None))
 
     async def due(self, now: datetime, *, limit: int) -> Sequence[RequestRecord]:
         query = select(requests).where(requests.c.publish_due <= now, requests.c.outcome.is_not(None))
         rows = await self._catalog.rows(query.order_by(requests.c.publish_due).limit(limit))
         return [_record(row) for row in rows]
+
+    async def drop_concluded(self, before: datetime, *, limit: int) -> int:
+        old = requests.c.occurred_at < before, requests.c.publish_due.is_(None)
+        query = select(requests.c.request_id).where(*old).order_by(requests.c.occurred_at).limit(limit)
+        request_ids = sorted(request_id for (request_id,) in await self._catalog.rows(query))
+        if request_ids:
+            async with self._catalog.transaction() as tx:
+                await tx.write(delete(requests).where(requests.c.request_id.in_(request_ids), *old))
+        return len(request_ids)
 
 
 def _values(request: RequestRecord) -> dict[str, object]:
@@ -94,6 +122,9 @@ class MemoryRequestLedger(RequestLedger):
     def __init__(self) -> None:
         self.rows: dict[str, RequestRecord] = {}
 
+    async def concluded(self, request_ids: Collection[str]) -> Mapping[str, RequestRecord]:
+        return {row.request_id: row for row in self.rows.values() if row.request_id in request_ids and row.outcome}
+
     async def take_up(self, request: RequestRecord) -> RequestRecord:
         return self.rows.setdefault(request.request_id, request)
 
@@ -103,9 +134,17 @@ class MemoryRequestLedger(RequestLedger):
             self.rows[request.request_id] = request
         return self.rows[request.request_id]
 
-    async def published(self, request_id: str) -> None:
-        self.rows[request_id] = replace(self.rows[request_id], publish_due=None)
+    async def published(self, request_ids: Collection[str]) -> None:
+        for request_id in request_ids:
+            self.rows[request_id] = replace(self.rows[request_id], publish_due=None)
 
     async def due(self, now: datetime, *, limit: int) -> Sequence[RequestRecord]:
         late = [row for row in self.rows.values() if row.outcome and row.publish_due and row.publish_due <= now]
         return sorted(late, key=lambda row: row.publish_due or now)[:limit]
+
+    async def drop_concluded(self, before: datetime, *, limit: int) -> int:
+        concluded = [(row.occurred_at, row) for row in self.rows.values() if row.occurred_at and not row.publish_due]
+        old = sorted(row.request_id for occurred_at, row in concluded if occurred_at < before)[:limit]
+        for request_id in old:
+            del self.rows[request_id]
+        return len(old)

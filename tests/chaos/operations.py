@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-COMPONENTS: Final = ("kafka", "minio", "database", "milvus", "ingest", "index", "index-2", "api")
+COMPONENTS: Final = ("kafka", "minio", "database", "milvus", "ingest", "requests", "index", "index-2", "api")
 LONGEST_DOWN: Final = 6.0
 """Seconds that a killed server stays away before it is started; its own start comes on top."""
 BROKEN_EVERY: Final = 40

@@ -117,8 +117,8 @@ async def read_topic(place: Place, name: str) -> list[tuple[bytes | None, bytes 
     consumer = AIOKafkaConsumer(
         topic, bootstrap_servers=place.kafka, auto_offset_reset="earliest", max_partition_fetch_bytes=20_000_000
     )
-    await consumer.start()
     try:
+        await consumer.start()
         partitions = consumer.assignment()
         assert partitions, f"the topic {topic} is not there"
         ends = await consumer.end_offsets(partitions)

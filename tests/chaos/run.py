@@ -18,8 +18,9 @@ from typing import Any
 from minio.notificationconfig import NotificationConfig
 
 from tests.chaos.comparison import Differences
-from tests.chaos.live import QUICK, Live
+from tests.chaos.live import QUICK, Live, until
 from tests.chaos.operations import BROKEN_EVERY, Operation, Plan
+from tests.e2e.producers import answered, outcomes, raw
 from tests.stack.cleanup import in_own_loop, run_sql
 from tests.stack.settings import twinlens_environment
 from tests.stack.stack import DatabaseName, ServerName, Stack
@@ -28,6 +29,8 @@ from tests.unit.pictures import picture
 
 BUCKET = "chaos"
 THREADS = 4
+REQUESTED_EVERY = 10
+"""One put in so many is asked for over Kafka, and goes on when it is answered."""
 BROKEN = b"these bytes are no picture"
 QUIET_SECONDS = 240.0
 Say = Callable[[str], None]
@@ -163,6 +166,9 @@ class ChaosRun:
                 self._wait_for_turn(number)
             if operation.picture is None:
                 live.delete(operation.key)
+            elif gated and number % REQUESTED_EVERY == 0:
+                request = raw(f"chaos-{number}", operation.key, content(operation.picture))
+                until(lambda request=request: answered(live.place, request), f"request {number}")  # type: ignore[misc]
             else:
                 live.put(operation.key, content(operation.picture))
             with self._turn:
@@ -209,6 +215,8 @@ class ChaosRun:
         gone = {content(operation.picture) for operation in self._plan.operations if operation.picture is not None}
         self.outcome.after_quiet = live.settles(QUIET_SECONDS, gone=sorted(gone)[:200], broken=[BROKEN], search=True)
         self._check_bucket(live, self._plan.last, self.outcome.after_quiet)
+        several = [request_id for request_id, messages in outcomes(live.place).items() if len(messages) > 1]
+        self.outcome.after_quiet.note("requests with several outcomes", several)
         self.outcome.quiet_seconds = time.monotonic() - began
         self._say(f"{self.outcome.after_quiet.total} differences after {self.outcome.quiet_seconds:.0f} s of quiet")
 

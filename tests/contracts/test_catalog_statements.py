@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest_asyncio
 from sqlalchemy import event, text
 
 from schemas.records import ContentRecord, ContentState, Neighbour
+from schemas.tables import requests
 from stores.catalog import statements
+from stores.catalog.requests import SqlRequestLedger
 from stores.catalog.sql import SqlCatalog
 from tests.contracts.catalogs import (
     BUCKET,
@@ -162,6 +165,23 @@ async def test_the_oldest_images_of_a_popular_content_are_found_at_once(catalog:
     assert found[ids[0]][0].key == "first"
     # Of each content the place in the index, and what follows there: of "b" and "c" one row that is not theirs.
     assert await _asked_of_the_server(catalog, "Handler_read%", before, noise) <= len(ids) + 4
+
+
+@pytest.mark.parametrize("catalog", SERVERS, indirect=True)
+async def test_old_requests_are_found_by_the_index(catalog: SqlCatalog) -> None:
+    """Of 1,000 concluded requests only those are read that are old enough to be dropped."""
+    ledger = SqlRequestLedger(catalog)
+    rows = [
+        {"request_id": f"r-{number}", "outcome": "stored", "occurred_at": NOW + timedelta(seconds=number)}
+        for number in range(1000)
+    ]
+    async with catalog.transaction() as tx:
+        await tx.insert_missing(requests, [{**row, "created_at": NOW} for row in rows])
+    before = await _status(catalog, "Handler_read%")
+    noise = await _status(catalog, "Handler_read%") - before
+    before = await _status(catalog, "Handler_read%")
+    assert await ledger.drop_concluded(NOW + timedelta(seconds=5), limit=10) == 5
+    assert await _asked_of_the_server(catalog, "Handler_read%", before, noise) <= 20
 
 
 async def test_sqlite_finds_the_oldest_images_by_the_index(request: pytest.FixtureRequest, tmp_path: Path) -> None:

@@ -111,8 +111,8 @@ async def test_what_is_due_is_listed_until_it_is_published(ledger: RequestLedger
     assert [row.request_id for row in await ledger.due(NOW, limit=10)] == []
     assert [row.request_id for row in await ledger.due(late, limit=10)] == ["r-1", "r-2"]
     assert [row.request_id for row in await ledger.due(late, limit=1)] == ["r-1"]
-    await ledger.published("r-1")
-    await ledger.published("r-1")
+    await ledger.published(["r-1"])
+    await ledger.published(["r-1"])
     [left] = await ledger.due(late, limit=10)
     assert left == rows[2]
 
@@ -144,3 +144,30 @@ async def test_many_ids_at_once_do_not_stand_in_each_others_way(ledger: RequestL
     rows = await asyncio.gather(*[one(number) for number in range(60)])
     wanted = [done(asked(f"r-{n}", etag=str(n)), RequestResult.STORED, after=n) for n in range(60)]
     assert rows == wanted
+
+
+async def test_those_with_an_outcome_are_known(ledger: RequestLedger) -> None:
+    """One question for a batch: what is still in work, or was never taken up, is not among the answers."""
+    await ledger.take_up(asked("in work"))
+    rows = {f"r-{n}": await ledger.conclude(done(asked(f"r-{n}"), RequestResult.STORED)) for n in range(3)}
+    assert await ledger.concluded({"r-0", "r-2", "in work", "unheard of"}) == {
+        name: rows[name] for name in ("r-0", "r-2")
+    }
+    assert await ledger.concluded(set()) == {}
+
+
+async def test_old_requests_are_dropped_in_batches(ledger: RequestLedger) -> None:
+    """Oldest first; what is in work, or whose outcome was not published, stays however old it is."""
+    await ledger.take_up(asked("in work"))
+    for number in range(4):
+        await ledger.conclude(done(asked(f"r-{number}"), RequestResult.STORED, after=number))
+    await ledger.published(["r-0", "r-1", "r-3"])
+    later = NOW + timedelta(seconds=1)
+    assert await ledger.drop_concluded(NOW, limit=10) == 0
+    assert await ledger.drop_concluded(later, limit=1) == 1
+    assert (await ledger.concluded(["r-0", "r-1", "r-2", "r-3"])).keys() == {"r-1", "r-2", "r-3"}
+    assert await ledger.drop_concluded(later, limit=10) == 2
+    assert (await ledger.concluded(["r-0", "r-1", "r-2", "r-3"])).keys() == {"r-2"}
+    fresh = replace(asked("r-0", etag="e2"), created_at=later)
+    assert await ledger.take_up(fresh) == fresh
+    assert await ledger.take_up(asked("in work", etag="e2")) == asked("in work")

@@ -11,9 +11,13 @@ from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from tests.chaos.live import PATIENCE_SECONDS
 from tests.chaos.reading import Place, read_topic
+
+RESENT_SECONDS = 20.0
+"""After so long a producer asks again; with the same id, so that it happens once."""
 
 
 class Request(NamedTuple):
@@ -47,8 +51,8 @@ def send(place: Place, *producers: Sequence[Request], limit: int = 16 * 1024 * 1
 
     async def produce(requests: Sequence[Request]) -> None:
         producer = AIOKafkaProducer(bootstrap_servers=place.kafka, acks="all", max_request_size=limit)
-        await producer.start()
         try:
+            await producer.start()
             sent = [
                 await producer.send(
                     f"{place.topic_prefix}image-requests",
@@ -83,6 +87,16 @@ def wait_for_outcomes(place: Place, request_ids: AbstractSet[str], *, seconds: f
     while missing := request_ids - outcomes(place).keys():
         assert time.monotonic() < deadline, f"{len(missing)} of {len(request_ids)} wait: {sorted(missing)[:20]}"
         time.sleep(1)
+
+
+def answered(place: Place, request: Request) -> bool:
+    """Send a request in the raw form; whether it has an outcome soon. To be tried again, also while Kafka is away."""
+    try:
+        send(place, [request])
+        wait_for_outcomes(place, {request.headers["request-id"].decode()}, seconds=RESENT_SECONDS)
+    except (KafkaError, OSError, AssertionError):
+        return False
+    return True
 
 
 def last_snapshots(place: Place) -> dict[str, dict[str, Any]]:

@@ -24,7 +24,7 @@ from schemas.settings import DatabaseSettings
 from stores.catalog.engine import create_engine
 from stores.catalog.sql import SqlCatalog
 from streams.reconcile.schedule import LAST, WATCHED
-from streams.steps import CRASH_VARIABLE
+from streams.steps import CRASH_VARIABLE, Step
 from tests.chaos.live import QUICK, Live
 from tests.chaos.reading import read_topic
 from tests.stack.cleanup import in_own_loop, run_sql
@@ -36,6 +36,8 @@ from tests.unit.pictures import picture
 REPOSITORY = Path(__file__).parents[2]
 WITHOUT_RECONCILE = {"TWINLENS_RECONCILE__AFTER_OUTAGE": "false", "TWINLENS_RECONCILE__EVERY_HOURS": "0"}
 """What is healed under these settings was healed by the handlers and the sweep alone."""
+REQUEST_STEPS = (Step.REQUEST_TAKEN_UP, Step.REQUEST_PUT, Step.REQUEST_CONCLUDED, Step.OUTCOME_SENT)
+"""In the order in which a request comes to them: killed at one, it goes on to the next."""
 
 _routes = iter(TEST_ROUTES)
 

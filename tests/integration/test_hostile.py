@@ -26,7 +26,7 @@ from tests.unit.pictures import picture
 
 MEGABYTE = 1024 * 1024
 DEFAULTS = {"TWINLENS_MODEL__SPEC": "sscd", "TWINLENS_KAFKA__PARTITIONS": "8"}
-BOUNDS = {"ingest": 1024 * MEGABYTE, "index": 2048 * MEGABYTE}
+BOUNDS = {"ingest": 512 * MEGABYTE, "requests": 1024 * MEGABYTE, "index": 2048 * MEGABYTE}
 """As docs/operations.md states them for the default settings."""
 LARGE_REQUESTS = 60
 LARGE = 12 * MEGABYTE
@@ -135,17 +135,17 @@ def _slug(image: dict[str, Any]) -> str | None:
 
 def test_a_flood_of_large_and_senseless_messages_stays_within_bounded_memory(live: Live) -> None:
     """Requests near the limit wait in the broker, not in the worker; what makes no sense is put aside."""
-    ingest = live.application.processes["ingest"]
-    ingest.stop()
+    worker = live.application.processes["requests"]
+    worker.stop()
     rng = random.Random(2)
     requests = [raw(f"large-{n}", f"large/{n}.bin", rng.randbytes(LARGE)) for n in range(LARGE_REQUESTS)]
     send(live.place, requests)
     senseless = _send_senseless(live)
-    ingest.start()
-    pid = ingest.pid
+    worker.start()
+    pid = worker.pid
     wait_for_outcomes(live.place, {f"large-{n}" for n in range(LARGE_REQUESTS)})
     until(lambda: len(_letters(live)) >= senseless, "what makes no sense is put aside")
-    assert ingest.pid == pid
+    assert worker.pid == pid
     _assert_bounded(live)
 
 

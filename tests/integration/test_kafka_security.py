@@ -112,27 +112,36 @@ def run(environment: Mapping[str, str], *arguments: str) -> subprocess.Completed
 def test_everything_logs_in_as_the_settings_say(
     secured: SecuredKafka, installation: dict[str, str], tmp_path: Path, protocol: str
 ) -> None:
-    """Setup, the worker's consumer and outbox, publish and watch."""
+    """Setup, the workers' consumers and outboxes, publish and watch."""
     environment = {**installation, **secured.environment(protocol)}
     done = run(environment, "setup")
     assert done.returncode == 0, done.stderr
     file = tmp_path / "cat.png"
     file.write_bytes(picture(1))
-    port = free_port()
-    worker = ServerProcess(
-        "ingest",
-        Command([TWINLENS, "worker", "ingest"], {**environment, "TWINLENS_INGEST__HEALTH_PORT": str(port)}),
-        log=tmp_path / "ingest.log",
-        is_ready=lambda: answers_ok(f"http://127.0.0.1:{port}/readyz"),
-    )
+    workers = [worker(role, environment, tmp_path) for role in ("ingest", "requests")]
     try:
-        worker.start()
+        for process in workers:
+            process.launch()
+        for process in workers:
+            process.wait_ready()
         published = run(environment, "publish", str(file))
-        assert published.returncode == 0, published.stderr + worker.log_end()
+        assert published.returncode == 0, published.stderr + workers[1].log_end()
         assert "1 stored, 0 not" in published.stderr
         assert first_change(environment)["state"] == "pending"
     finally:
-        worker.stop()
+        for process in workers:
+            process.stop()
+
+
+def worker(role: str, environment: Mapping[str, str], logs: Path) -> ServerProcess:
+    """A worker that is not started yet."""
+    port = free_port()
+    return ServerProcess(
+        role,
+        Command([TWINLENS, "worker", role], {**environment, f"TWINLENS_{role.upper()}__HEALTH_PORT": str(port)}),
+        log=logs / f"{role}.log",
+        is_ready=lambda: answers_ok(f"http://127.0.0.1:{port}/readyz"),
+    )
 
 
 def first_change(environment: Mapping[str, str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from tests.chaos.live import PATIENCE_SECONDS, Live, until
 from tests.integration.agent_bugs import BUGS, planted_environment
 from tests.integration.faults import (
     REPOSITORY,
+    REQUEST_STEPS,
     WITHOUT_RECONCILE,
     Streaming,
     as_text,
@@ -79,8 +80,8 @@ def test_a_worker_killed_at_any_step_loses_and_doubles_nothing(calm: Live, role:
 
 
 def test_every_step_is_covered() -> None:
-    """No step between fetching and acknowledging is left out of the test above."""
-    assert {*INGEST_STEPS, *INDEX_STEPS} == set(Step)
+    """No step between fetching and acknowledging is left out of the test above, and of that of requests."""
+    assert {*INGEST_STEPS, *INDEX_STEPS, *REQUEST_STEPS} == set(Step)
 
 
 DEPENDENCIES: dict[ServerName, tuple[str, str]] = {

@@ -1,4 +1,4 @@
-"""Twinlens's own processes on a stack: the two kinds of worker and the query service."""
+"""Twinlens's own processes on a stack: the three kinds of worker and the query service."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ class Role:
 
 
 def roles(index_workers: int) -> Iterator[Role]:
-    """`ingest`, `index`, `index-2`, …, and `api`."""
+    """`ingest`, `requests`, `index`, `index-2`, …, and `api`."""
     yield Role("ingest", ("worker", "ingest"), "INGEST")
+    yield Role("requests", ("worker", "requests"), "REQUESTS")
     for number in range(1, index_workers + 1):
         yield Role("index" if number == 1 else f"index-{number}", ("worker", "index"), "INDEX")
     yield Role("api", ("api",), "API", "PORT")

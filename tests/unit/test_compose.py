@@ -72,7 +72,7 @@ def test_services_have_no_privileges(service: dict[str, Any]) -> None:
 def test_our_own_services_cannot_write_to_their_root_file_system() -> None:
     """What Twinlens and MinIO write goes to a volume or to memory."""
     ours = {name for name, service in SERVICES.items() if service.get("read_only")}
-    assert ours == {"secrets", "setup", "ingest", "index", "api", "minio"}
+    assert ours == {"secrets", "setup", "ingest", "requests", "index", "api", "minio"}
 
 
 @every_service
@@ -111,7 +111,7 @@ def test_start_order() -> None:
         return {other: condition["condition"] for other, condition in waits.items()}
 
     assert after("setup") == dict.fromkeys(("kafka", "minio", "mysql", "milvus"), "service_healthy")
-    for name in ("ingest", "index", "api"):
+    for name in ("ingest", "requests", "index", "api"):
         assert after(name) == {"setup": "service_completed_successfully"}
     for name in ("minio", "mysql", "milvus"):
         assert after(name)["secrets"] == "service_completed_successfully"

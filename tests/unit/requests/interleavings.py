@@ -7,7 +7,7 @@ import inspect
 import json
 import sys
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -77,9 +77,9 @@ class ChaoticLedger(MemoryRequestLedger):
         known = super().conclude
         return await self._call(lambda: known(request))
 
-    async def published(self, request_id: str) -> None:
+    async def published(self, request_ids: Collection[str]) -> None:
         known = super().published
-        await self._call(lambda: known(request_id))
+        await self._call(lambda: known(request_ids))
 
 
 @dataclass(slots=True)
@@ -197,8 +197,8 @@ async def _course(run: Run) -> None:
     if settled != {key: version.state for key, version in run.objects._buckets[BUCKET].items()}:
         run.faults.append("a replay of what was done changed the bucket")
     run.loop.skip(60)
-    for row in await run.ledger.due(run.now(), limit=100):
-        await _patiently(run, lambda row=row: run.handler.publish_outcome(row, run.ports))  # type: ignore[misc]
+    due = await run.ledger.due(run.now(), limit=100)
+    await _patiently(run, lambda: run.handler.send_outcomes(due, run.ports))
 
 
 async def _finish(run: Run) -> None:
@@ -257,9 +257,11 @@ async def _handle(run: Run, message: bytes) -> None:
 
 async def _answered(run: Run, step: Callable[[], Awaitable[RequestRecord]]) -> None:
     try:
-        await _patiently(run, step)
+        row = await _patiently(run, step)
     except RequestRefused:
         run.dead_letters += 1
+    else:
+        await _patiently(run, lambda: run.ledger.published([row.request_id]))
 
 
 async def _patiently[T](run: Run, step: Callable[[], Awaitable[T]]) -> T:

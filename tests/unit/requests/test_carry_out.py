@@ -6,11 +6,12 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from schemas.errors import MalformedMessage, RefusedUrl
+from schemas.errors import MalformedMessage, ObjectStoreOutage, RefusedUrl
 from schemas.image_requests import parse_image_request
 from schemas.messages import RequestOutcome
 from schemas.records import ObjectRef, ObjectState, RequestRecord, RequestResult
@@ -38,11 +39,13 @@ class Producers(Installation):
         super().__init__(limits=limits)
         self.ledger = MemoryRequestLedger()
         self.fetched: dict[str, bytes] = {}
+        self.fetches: list[str] = []
         self.requests_ports = RequestPorts(self.ports, self.objects, self.ledger, self._fetch, (BUCKET,))
         dead_letters = DeadLetters(self.ports, self.patience, "requests", self.settings.kafka.max_message_bytes)
         self.requests = Requests(self.requests_ports, dead_letters, self.settings)
 
     async def _fetch(self, url: str, _max_bytes: int) -> tuple[bytes, str]:
+        self.fetches.append(url)
         if url not in self.fetched:
             raise RefusedUrl("that address is private")
         return self.fetched[url], "image/png"
@@ -207,6 +210,62 @@ async def test_a_url_is_fetched_under_the_guard() -> None:
     assert producers.stored() == b"fetched"
     assert state is not None
     assert state.content_type == "image/png"
+
+
+async def test_a_batch_that_was_done_before_is_answered_without_a_look_at_the_bucket() -> None:
+    """A replay of the whole topic, as by a new consumer group, asks the ledger once a batch, and no server."""
+    producers = Producers()
+    batch = [put_json(f"r-{n}", key=f"{n}.jpg") for n in range(20)]
+    await producers.take(*batch)
+    first = [message.value for message in producers.outbox.to("t.request-outcomes")]
+    unreachable = replace(producers.requests_ports, objects=MemoryObjects([]))
+    await replace(producers.requests, ports=unreachable).handle(
+        [Delivery("t.image-requests", 0, n, b"k", value, {}) for n, value in enumerate(batch)]
+    )
+    assert [message.value for message in producers.outbox.to("t.request-outcomes")] == 2 * first
+
+
+class Interrupted(MemoryObjects):
+    """The first PUT is not answered."""
+
+    failed = False
+
+    async def put(self, ref: ObjectRef, data: bytes, **conditions: Any) -> str:
+        if not self.failed:
+            self.failed = True
+            raise ObjectStoreOutage("the server went away")
+        return await super().put(ref, data, **conditions)
+
+
+async def test_an_outage_takes_no_time_from_a_fetch() -> None:
+    """The URLs of a batch are fetched once, whatever is waited out meanwhile, and each goes to its request."""
+    producers = Producers()
+    producers.fetched = {f"http://x/{n}": b"%d" % n for n in range(3)}
+    objects = Interrupted([BUCKET])
+    ports = replace(producers.requests_ports, objects=objects)
+    values = [json.dumps({"request_id": f"r-{n}", "key": f"{n}", "url": f"http://x/{n}"}).encode() for n in range(3)]
+    await replace(producers.requests, ports=ports).handle(
+        [Delivery("t.image-requests", 0, n, b"k", value, {}) for n, value in enumerate(values)]
+    )
+    assert objects.present(BUCKET) == {f"{n}": b"%d" % n for n in range(3)}
+    assert sorted(producers.fetches) == sorted(producers.fetched)
+
+
+async def test_requests_are_forgotten_after_a_stated_time() -> None:
+    """A request id that comes after that is a new one: it changes nothing while its object is there, else puts it."""
+    producers = Producers()
+    await producers.take(put_json("r-1", b"old"))
+    assert await producers.requests.drop_old() == 0
+    producers.clock.moment += timedelta(days=producers.settings.requests.kept_days, seconds=1)
+    assert await producers.requests.drop_old() == 1
+    assert await producers.requests.drop_old() == 0
+    await producers.take(put_json("r-1", b"new"))
+    assert producers.stored() == b"old"
+    assert producers.outcomes()[-1].outcome is RequestResult.STORED
+    await producers.take(put_json("r-2", b"another"))
+    del producers.ledger.rows["r-1"]
+    await producers.take(put_json("r-1", b"new"))
+    assert producers.stored() == b"new"
 
 
 async def test_an_outcome_that_was_not_sent_is_swept() -> None:

@@ -132,6 +132,13 @@ def test_a_well_known_secret_is_refused_in_production(secret: str, monkeypatch: 
     assert secret not in str(refused.value)
 
 
+def test_requests_are_remembered_for_longer_than_kafka_keeps_them() -> None:
+    """Their messages, or dead letters, may be delivered again until then: four times the retention and a week."""
+    assert load_settings(kafka={"retention_days": 7}, requests={"kept_days": 35}).requests.kept_days == 35
+    with pytest.raises(ConfigurationError, match=r"requests\.kept_days is 34, but must be at least 35"):
+        load_settings(kafka={"retention_days": 7}, requests={"kept_days": 34})
+
+
 def test_secrets_do_not_show() -> None:
     """Settings can be logged."""
     settings = Settings.model_validate({"database": {"url": "mysql+asyncmy://u:hidden@db/twinlens"}})
