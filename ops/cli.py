@@ -100,6 +100,16 @@ def worker(role: Annotated[Role, typer.Argument(help="ingest looks at objects, i
 
 
 @app.command()
+def recount() -> None:
+    """Count images and contents anew, should the kept figures ever be wrong. Reads all rows; nobody is kept waiting."""
+    from ops.recount import run_recount
+
+    with friendly_errors():
+        asyncio.run(run_recount(settings_and_logs()))
+        typer.echo("recounted")
+
+
+@app.command()
 def api() -> None:
     """Run the query service: the HTTP API and the web page."""
     from query_api.server import serve

@@ -21,6 +21,7 @@ from stores.broker.topics import missing_topics
 from streams import apps
 from streams.background import (
     CHECK_TIMEOUT_S,
+    fold_figures_for_ever,
     leads,
     sweep_for_ever,
     watch_dependencies,
@@ -201,6 +202,7 @@ class Worker:
                 lambda: sweep_for_ever("catalog", lambda: sweep(parts.ports), sweeping, parts.patience),
                 lambda: sweep_for_ever("requests", self._requests().sweep, sweeping, parts.patience),
                 lambda: watch_oldest_pending(parts.ports, parts.patience),
+                lambda: fold_figures_for_ever(parts.ports, parts.patience),
                 lambda: watch_expired(app, lambda: schedule.want("expired")),
                 schedule.watch_for_ever,
                 schedule.work_for_ever,

@@ -26,13 +26,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, sqlite
 
 from schemas.records import ContentId, ContentState
-from schemas.tables import contents, images, progress, requests
+from schemas.tables import contents, counts, images, progress, requests
 
 _IDENTITY: Final = {
     images: ("id", "seq", "bucket", "object_key"),
     contents: ("sha256", "bucket"),
     requests: ("request_id",),
     progress: ("name",),
+    counts: ("kind", "bucket", "label"),
 }
 """The columns that tell rows apart, which are never written again."""
 
