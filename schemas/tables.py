@@ -113,6 +113,7 @@ contents = Table(
     UniqueConstraint("vector_id", name="uq_contents_vector_id"),
     Index("ix_contents_dirty_since", "dirty_since"),
     Index("ix_contents_bucket_dirty_since", "bucket", "dirty_since"),
+    Index("ix_contents_bucket_vector_id", "bucket", "vector_id"),
     Index("ix_contents_resend_due", "resend_due"),
     Index("ix_contents_state", "state"),
     Index("ix_contents_sha256", "sha256"),

@@ -18,7 +18,7 @@ from schemas.records import ContentId, ContentRecord, ImageRecord, ObjectRef
 from schemas.tables import contents, count_changes, images, progress
 from stores.catalog import figures, statements
 from stores.catalog.engine import AnyRow, fetch, on_living_connection, outages
-from stores.catalog.figures import Tally
+from stores.catalog.figures import Kind, Tally
 from stores.catalog.migrate import current_is_head
 from stores.catalog.ports import Catalog, CatalogTransaction, Reference
 from stores.catalog.rows import content_record, content_values, image_record, image_values
@@ -279,15 +279,15 @@ class SqlCatalog(Catalog):
         return [content_record(row) for row in rows]
 
     async def page_of_contents_by_vector(self, bucket: str, *, after: int, limit: int) -> list[ContentRecord]:
-        rows = await self.rows(
-            select(contents)
-            .where(contents.c.bucket == bucket, contents.c.vector_id > after)
-            .order_by(contents.c.vector_id)
-            .limit(limit)
-        )
+        query = select(contents).where(contents.c.bucket == bucket, contents.c.vector_id > after)
+        query = statements.by_index("ix_contents_bucket_vector_id", query, contents)
+        rows = await self.rows(query.order_by(contents.c.vector_id).limit(limit))
         return [content_record(row) for row in rows]
 
     async def count_images(self, bucket: str, *, prefix: str = "") -> int:
+        if not prefix:
+            kept = await self.rows(figures.FIGURES_IN_BUCKETS, {"kind": Kind.IMAGES, "since": "", "buckets": [bucket]})
+            return sum(int(number) for _, number, _ in kept)
         rows = await self.rows(
             select(func.count())
             .select_from(images)

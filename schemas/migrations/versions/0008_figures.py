@@ -40,6 +40,7 @@ def upgrade() -> None:
         ("ix_images_state", "images", ["state"]),
         ("ix_images_bucket_state", "images", ["bucket", "state"]),
         ("ix_contents_bucket_dirty_since", "contents", ["bucket", "dirty_since"]),
+        ("ix_contents_bucket_vector_id", "contents", ["bucket", "vector_id"]),
     ):
         if name not in indexes:
             op.create_index(name, table, columns)
@@ -56,6 +57,7 @@ def downgrade() -> None:
     """Drop it all."""
     op.drop_table("counts")
     op.drop_table("count_changes")
+    op.drop_index("ix_contents_bucket_vector_id", "contents")
     op.drop_index("ix_contents_bucket_dirty_since", "contents")
     op.drop_index("ix_images_bucket_state", "images")
     op.drop_index("ix_images_state", "images")

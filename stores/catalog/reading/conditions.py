@@ -39,7 +39,7 @@ def _equal(where: ImageFilter) -> Iterator[ColumnElement[bool]]:
     pairs: tuple[tuple[Any, str | None], ...] = (
         (images.c.bucket, where.bucket),
         (images.c.object_key, where.key),
-        (images.c.content_sha256, where.sha256),
+        (contents.c.sha256, where.sha256),
         (contents.c.md5, where.md5),
     )
     return (column == value for column, value in pairs if value is not None)
