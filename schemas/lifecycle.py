@@ -354,6 +354,23 @@ def image_state(image: ImageRecord, content: ContentRecord | None) -> tuple[Imag
     return ImageState.INDEXED, None
 
 
+def listed_state(image: ImageRecord) -> tuple[ImageState, str | None]:
+    """The state, and the slug of a rejection, under which an image is counted and listed.
+
+    It follows from the image's own row: what was last published of these very bytes. So it is ``image_state`` as soon
+    as that was published, and no other row has to be written or read for it.
+    """
+    if not image.exists:
+        return ImageState.REMOVED, None
+    if image.reason is not None:
+        return ImageState.REJECTED, image.reason.slug
+    state, _, rest = (image.published_state or "").partition(":")
+    sha256, _, reason = rest.partition(":")
+    if sha256 != image.sha256 or state not in (ImageState.INDEXED, ImageState.REJECTED):
+        return ImageState.PENDING, None
+    return ImageState(state), Reason.parse(reason).slug if reason else None
+
+
 # What the change stream was told of images.
 
 

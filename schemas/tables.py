@@ -112,6 +112,8 @@ contents = Table(
     Column("retired", JSON),
     UniqueConstraint("vector_id", name="uq_contents_vector_id"),
     Index("ix_contents_dirty_since", "dirty_since"),
+    Index("ix_contents_bucket_dirty_since", "bucket", "dirty_since"),
+    Index("ix_contents_bucket_vector_id", "bucket", "vector_id"),
     Index("ix_contents_resend_due", "resend_due"),
     Index("ix_contents_state", "state"),
     Index("ix_contents_sha256", "sha256"),
@@ -141,6 +143,7 @@ images = Table(
     Column("publish_due", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("state", _name(16)),
     UniqueConstraint("id", name="uq_images_id"),
     ForeignKeyConstraint(
         ["bucket", "content_sha256"],
@@ -153,6 +156,8 @@ images = Table(
     Index("ix_images_external_id", "external_id"),
     Index("ix_images_publish_due", "publish_due"),
     Index("ix_images_created_at", "created_at"),
+    Index("ix_images_state", "state"),
+    Index("ix_images_bucket_state", "bucket", "state"),
     sqlite_autoincrement=True,
     **_Ascii,
 )
@@ -184,3 +189,28 @@ progress = Table(
     **_Ascii,
 )
 """Where a resumable job (reconcile) stands."""
+
+
+def _figure(*, key: bool) -> tuple[Column[Any], ...]:
+    return (
+        Column("kind", _name(16), primary_key=key, nullable=False),
+        Column("bucket", _name(63), primary_key=key, nullable=False),
+        Column("label", _name(64), primary_key=key, nullable=False),
+        Column("number", BigInteger, nullable=False),
+        Column("bytes", BigInteger, nullable=False),
+    )
+
+
+counts = Table("counts", metadata, *_figure(key=True), **_Ascii)
+"""Kept figures: how many images, and bytes of them, there are by state, and so on. See ``stores.catalog.figures``."""
+
+count_changes = Table(
+    "count_changes",
+    metadata,
+    Column("seq", _Seq, primary_key=True, autoincrement=True),
+    *_figure(key=False),
+    sqlite_autoincrement=True,
+    **_Ascii,
+)
+"""What transactions have changed of the figures since those were last added up: each writes rows of its own, so that
+no two wait for each other."""

@@ -18,6 +18,7 @@ from streams.ports import Ports
 
 WATCH_INTERVAL_S = 5.0
 WATCH_EXPIRED_S = 60.0
+FOLD_INTERVAL_S = 2.0
 WATCH_OBJECTS_S = 1.0
 """An object store that was restarted between two looks may have lost events without anybody knowing."""
 CHECK_TIMEOUT_S = 5.0
@@ -66,6 +67,14 @@ async def watch_oldest_pending(ports: Ports, patience: Patience) -> None:
         age = (ports.clock.now() - since).total_seconds() if since else 0.0
         OLDEST_PENDING_SECONDS.set(max(0.0, age))
         await asyncio.sleep(WATCH_INTERVAL_S)
+
+
+async def fold_figures_for_ever(ports: Ports, patience: Patience) -> None:
+    """Add up what transactions changed of the kept figures, so that readers have few rows to add."""
+    while True:
+        folded = await patience.run(lambda: ports.catalog.fold_figures(ports.clock.now()))
+        log.debug("figures_folded", changes=folded)
+        await asyncio.sleep(FOLD_INTERVAL_S)
 
 
 def leads(app: AppT, topic: str) -> bool:

@@ -21,6 +21,7 @@ from stores.broker.topics import missing_topics
 from streams import apps
 from streams.background import (
     CHECK_TIMEOUT_S,
+    fold_figures_for_ever,
     leads,
     sweep_for_ever,
     watch_dependencies,
@@ -195,6 +196,7 @@ class Worker:
             loops += [
                 lambda: sweep_for_ever("catalog", lambda: sweep(parts.ports), sweeping, parts.patience),
                 lambda: watch_oldest_pending(parts.ports, parts.patience),
+                lambda: fold_figures_for_ever(parts.ports, parts.patience),
                 lambda: watch_expired(app, lambda: schedule.want("expired")),
                 schedule.watch_for_ever,
                 schedule.work_for_ever,

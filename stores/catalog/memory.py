@@ -307,5 +307,8 @@ class MemoryCatalog(Catalog):
         else:
             self.positions[name] = position
 
+    async def fold_figures(self, now: datetime) -> int:
+        return 0
+
     async def check(self) -> None:
         await self.step()

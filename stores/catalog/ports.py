@@ -131,5 +131,8 @@ class Catalog(Protocol):
     async def save_progress(self, name: str, position: Any, now: datetime) -> None:
         """Remember where a resumable job stands; a position of None forgets it."""
 
+    async def fold_figures(self, now: datetime) -> int:
+        """Add up some of what transactions changed of the kept figures; how many changes those were."""
+
     async def check(self) -> None:
         """Raises CatalogOutage unless the database answers and its schema is the current one."""

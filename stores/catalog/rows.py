@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from schemas.lifecycle import listed_state
 from schemas.records import ContentRecord, ContentState, ImageRecord, Neighbour, Reason
 
 
@@ -12,7 +13,7 @@ def image_record(row: Iterable[Any]) -> ImageRecord:
     """A row of ``images``, all columns, as a record."""
     (
         seq, image_id, bucket, key, external_id, sha256, etag, size, last_modified, content_type, metadata, reason,
-        sequencer, version, published_version, published_state, publish_due, created_at, updated_at,
+        sequencer, version, published_version, published_state, publish_due, created_at, updated_at, _,
     ) = row  # fmt: skip
     return ImageRecord(
         id=image_id,
@@ -58,6 +59,7 @@ def image_values(image: ImageRecord) -> dict[str, Any]:
         "publish_due": image.publish_due,
         "created_at": image.created_at,
         "updated_at": image.updated_at,
+        "state": str(listed_state(image)[0]),
     }
 
 

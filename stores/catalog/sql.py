@@ -9,15 +9,16 @@ from datetime import datetime
 from itertools import batched
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, Executable, Table, and_, delete, func, literal, select
+from sqlalchemy import ColumnElement, CursorResult, Executable, Table, and_, delete, func, insert, literal, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from schemas.errors import CatalogOutage
 from schemas.records import ContentId, ContentRecord, ImageRecord, ObjectRef
-from schemas.tables import contents, images, progress
-from stores.catalog import statements
+from schemas.tables import contents, count_changes, images, progress
+from stores.catalog import figures, statements
 from stores.catalog.engine import AnyRow, fetch, on_living_connection, outages
+from stores.catalog.figures import Kind, Tally
 from stores.catalog.migrate import current_is_head
 from stores.catalog.ports import Catalog, CatalogTransaction, Reference
 from stores.catalog.rows import content_record, content_values, image_record, image_values
@@ -42,6 +43,9 @@ class SqlTransaction(CatalogTransaction):
     def __init__(self, connection: AsyncConnection) -> None:
         self.connection = connection
         self._on_sqlite = connection.dialect.name == "sqlite"
+        self._tally = Tally()
+        self._images: dict[str, ImageRecord] = {}
+        self._contents: dict[ContentId, ContentRecord] = {}
 
     async def rows(self, query: Executable, parameters: Parameters = None) -> Sequence[AnyRow]:
         """The rows of a query within the transaction."""
@@ -74,11 +78,15 @@ class SqlTransaction(CatalogTransaction):
         ids = sorted({*image_ids, *fresh_ids})
         rows = await self.rows(statements.LOCK_IMAGES, {"ids": ids}) if ids else ()
         found = {record.id: record for record in map(image_record, rows)}
+        self._images |= found
         return _with_all(found, fresh_ids)
 
     async def save_images(self, images_: Collection[ImageRecord]) -> None:
         if not images_:
             return
+        for image in images_:
+            self._tally.image(self._images[image.id], image)
+            self._images[image.id] = image
         rows = [{"seq": image.seq, **image_values(image)} for image in _in_order(images_)]
         if self._on_sqlite:
             await self.save(images, rows)
@@ -86,32 +94,33 @@ class SqlTransaction(CatalogTransaction):
         await self._run(statements.update_images(rows, self.connection.dialect))
 
     async def delete_images(self, image_ids: Collection[str]) -> None:
+        for image_id in image_ids:
+            self._tally.image(self._images.pop(image_id), None)
         if image_ids:
             await self._run(statements.delete_images(sorted(image_ids), on_sqlite=self._on_sqlite))
 
     async def lock_contents(
         self, content_ids: Collection[ContentId], *, create: Collection[ContentRecord] = ()
     ) -> dict[ContentId, ContentRecord]:
+        if create:
+            await self.insert_missing(contents, [content_values(content) for content in _in_order(create)])
         fresh_ids = {content.id for content in create}
-        found = await self._lock_contents({*content_ids, *fresh_ids})
-        missing = [content for content in _in_order(create) if content.id not in found]
-        if missing:
-            await self.insert_missing(contents, [content_values(content) for content in missing])
-            found |= await self._lock_contents({content.id for content in missing})
+        buckets, parameters = statements.in_buckets({*content_ids, *fresh_ids})
+        rows = await self.rows(statements.lock_contents(buckets), parameters) if buckets else ()
+        found = {record.id: record for record in map(content_record, rows)}
+        self._contents |= found
         return _with_all(found, fresh_ids)
 
-    async def _lock_contents(self, content_ids: Collection[ContentId]) -> dict[ContentId, ContentRecord]:
-        if not content_ids:
-            return {}
-        buckets, parameters = statements.in_buckets(content_ids)
-        rows = await self.rows(statements.lock_contents(buckets), parameters)
-        return {record.id: record for record in map(content_record, rows)}
-
     async def save_contents(self, contents_: Collection[ContentRecord]) -> None:
+        for content in contents_:
+            self._tally.content(self._contents[content.id], content)
+            self._contents[content.id] = content
         if contents_:
             await self.save(contents, [content_values(content) for content in _in_order(contents_)])
 
     async def delete_contents(self, content_ids: Collection[ContentId]) -> None:
+        for content_id in content_ids:
+            self._tally.content(self._contents.pop(content_id), None)
         if content_ids:
             await self._run(statements.delete_contents(sorted(content_ids), on_sqlite=self._on_sqlite))
 
@@ -141,6 +150,11 @@ class SqlTransaction(CatalogTransaction):
             return []
         query = statements.unpublished_references(published_states, after, limit, on_sqlite=self._on_sqlite)
         return [image_id for (image_id,) in await self._run(query)]
+
+    async def save_figures(self) -> None:
+        """Write down what this transaction has changed of the kept figures."""
+        if rows := self._tally.rows():
+            await self.write(insert(count_changes), rows)
 
     async def carried_vectors(self, vector_ids: Collection[int]) -> set[int]:
         rows = await self.rows(statements.CARRIED_VECTORS, {"ids": sorted(vector_ids)}) if vector_ids else ()
@@ -175,11 +189,14 @@ class SqlCatalog(Catalog):
         self._schema_is_current = False
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[SqlTransaction]:
+    async def transaction(self, *, repeatable: bool = False) -> AsyncIterator[SqlTransaction]:
+        """See Catalog. A ``repeatable`` one reads everything as of one moment, which SQLite always does."""
         async with self._sqlite_writer if self._on_sqlite else nullcontext():
-            connection = await on_living_connection(self._begin)
+            connection = await on_living_connection(lambda: self._begin(repeatable=repeatable))
             try:
-                yield SqlTransaction(connection)
+                tx = SqlTransaction(connection)
+                yield tx
+                await tx.save_figures()
                 with outages():
                     await connection.exec_driver_sql("COMMIT")
             except BaseException:
@@ -187,9 +204,11 @@ class SqlCatalog(Catalog):
                 raise
             await asyncio.shield(connection.close())
 
-    async def _begin(self) -> AsyncConnection:
+    async def _begin(self, *, repeatable: bool) -> AsyncConnection:
         connection = await self._engine.connect()
         try:
+            if repeatable and not self._on_sqlite:
+                await connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             # FOR UPDATE compiles to nothing on SQLite, so a transaction takes the one lock that there is.
             await connection.exec_driver_sql("BEGIN IMMEDIATE" if self._on_sqlite else "BEGIN")
         except BaseException:
@@ -260,15 +279,15 @@ class SqlCatalog(Catalog):
         return [content_record(row) for row in rows]
 
     async def page_of_contents_by_vector(self, bucket: str, *, after: int, limit: int) -> list[ContentRecord]:
-        rows = await self.rows(
-            select(contents)
-            .where(contents.c.bucket == bucket, contents.c.vector_id > after)
-            .order_by(contents.c.vector_id)
-            .limit(limit)
-        )
+        query = select(contents).where(contents.c.bucket == bucket, contents.c.vector_id > after)
+        query = statements.by_index("ix_contents_bucket_vector_id", query, contents)
+        rows = await self.rows(query.order_by(contents.c.vector_id).limit(limit))
         return [content_record(row) for row in rows]
 
     async def count_images(self, bucket: str, *, prefix: str = "") -> int:
+        if not prefix:
+            kept = await self.rows(figures.FIGURES_IN_BUCKETS, {"kind": Kind.IMAGES, "since": "", "buckets": [bucket]})
+            return sum(int(number) for _, number, _ in kept)
         rows = await self.rows(
             select(func.count())
             .select_from(images)
@@ -286,6 +305,15 @@ class SqlCatalog(Catalog):
                 await tx.write(delete(progress).where(progress.c.name == name))
             else:
                 await tx.save(progress, [{"name": name, "position": position, "updated_at": now}])
+
+    async def fold_figures(self, now: datetime) -> int:
+        async with self.transaction() as tx:
+            return await figures.fold(tx, now, on_sqlite=self._on_sqlite)
+
+    async def recount(self) -> None:
+        """Count anew what is kept of figures; nobody is kept waiting. Reads images and contents from end to end."""
+        async with self.transaction(repeatable=True) as tx:
+            await figures.recount(tx, on_sqlite=self._on_sqlite)
 
     async def check(self) -> None:
         if self._schema_is_current:

@@ -26,13 +26,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, sqlite
 
 from schemas.records import ContentId, ContentState
-from schemas.tables import contents, images, progress, requests
+from schemas.tables import contents, counts, images, progress, requests
 
 _IDENTITY: Final = {
     images: ("id", "seq", "bucket", "object_key"),
     contents: ("sha256", "bucket"),
     requests: ("request_id",),
     progress: ("name",),
+    counts: ("kind", "bucket", "label"),
 }
 """The columns that tell rows apart, which are never written again."""
 
@@ -107,14 +108,15 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-def _by(index: str, query: Select[Any], table: Table) -> Select[Any]:
+def by_index(index: str, query: Select[Any], table: Table) -> Select[Any]:
+    """The query, which MySQL has to answer by this index."""
     for dialect in ("mysql", "mariadb"):
         query = query.with_hint(table, f"FORCE INDEX ({index})", dialect)
     return query
 
 
 SELECT_IMAGES: Final = select(images).where(images.c.id.in_(_IDS))
-LOCK_IMAGES: Final = _by("uq_images_id", SELECT_IMAGES, images).order_by(images.c.id).with_for_update()
+LOCK_IMAGES: Final = by_index("uq_images_id", SELECT_IMAGES, images).order_by(images.c.id).with_for_update()
 """These take ``ids``."""
 
 
@@ -148,7 +150,7 @@ def select_contents(buckets: int) -> Select[Any]:
 @lru_cache(maxsize=64)
 def lock_contents(buckets: int) -> Select[Any]:
     """The same, locked in order."""
-    ordered = _by("PRIMARY", select_contents(buckets), contents).order_by(contents.c.bucket, contents.c.sha256)
+    ordered = by_index("PRIMARY", select_contents(buckets), contents).order_by(contents.c.bucket, contents.c.sha256)
     return ordered.with_for_update()
 
 

@@ -5,20 +5,31 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, literal, select, text
+from sqlalchemy import func, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from schemas.errors import CatalogOutage
-from schemas.records import ContentId, ContentState, ImageState, ObjectRef
+from schemas.lifecycle import new_image, published_state
+from schemas.records import (
+    ContentId,
+    ContentRecord,
+    ContentState,
+    ImageState,
+    Neighbour,
+    ObjectRef,
+    Reason,
+)
 from schemas.settings import DatabaseSettings
-from schemas.tables import contents, images, metadata
+from schemas.tables import metadata
 from stores.catalog.engine import create_engine
 from stores.catalog.reading.ports import KEYS_PER_CONTENT, ImageFilter, ImageOrder, Position
 from stores.catalog.reading.sql import SqlCatalogReader, open_reader
+from stores.catalog.sql import SqlCatalog
 from tests.contracts.catalogs import SQL_BACKENDS
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -46,31 +57,36 @@ def _sha(name: str) -> str:
 
 
 class _Writer:
-    """Rows as the workers write them; ``at`` seconds after the start."""
+    """Rows as the workers write them, all that there is to say published; ``at`` seconds after the start."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        self._catalog = SqlCatalog(engine)
 
     async def content(self, name: str, vector_id: int, *, bucket: str = "b", at: float = 0, **more: Any) -> str:
-        values = {
-            "bucket": bucket, "sha256": _sha(name), "vector_id": vector_id, "state": str(ContentState.INDEXED),
-            "md5": _sha(name)[:32], "attempts": 0, "version": 1, "nearest": [{"sha256": _sha("x"), "score": 12.5}],
-            "created_at": STARTED, "indexed_at": STARTED + timedelta(seconds=at), "format": "jpeg", **more,
+        """A content, indexed unless told otherwise; its digest."""
+        record = ContentRecord(bucket, _sha(name), vector_id=vector_id, created_at=STARTED)
+        indexed: dict[str, Any] = {
+            "state": ContentState.INDEXED, "md5": _sha(name)[:32], "version": 1, "format": "jpeg",
+            "nearest": (Neighbour(_sha("x"), 12.5),), "indexed_at": STARTED + timedelta(seconds=at),
         }  # fmt: skip
-        async with self._engine.begin() as connection:
-            await connection.execute(insert(contents).values(values))
-        return _sha(name)
+        async with self._catalog.transaction() as tx:
+            await tx.lock_contents([], create=[record])
+            await tx.save_contents([replace(record, **{**indexed, **more})])
+        return record.sha256
 
     async def image(self, key: str, content: str | None, *, bucket: str = "b", at: float = 0, **more: Any) -> str:
-        ref = ObjectRef(bucket, key)
-        moment = STARTED + timedelta(seconds=at)
-        values = {
-            "id": ref.image_id, "bucket": bucket, "object_key": key, "content_sha256": content, "etag": "e",
-            "size": 10, "last_modified": moment, "content_type": "image/png", "metadata": {"a": "ü"}, "version": 1,
-            "published_version": 0, "created_at": moment, "updated_at": moment, **more,
-        }  # fmt: skip
-        async with self._engine.begin() as connection:
-            await connection.execute(insert(images).values(values))
+        """An image of an object that exists unless told otherwise; its id."""
+        ref, moment = ObjectRef(bucket, key), STARTED + timedelta(seconds=at)
+        async with self._catalog.transaction() as tx:
+            [locked] = (await tx.lock_images([], create=[new_image(ref, moment)])).values()
+            seen: dict[str, Any] = {
+                "sha256": content, "etag": "e", "size": 10, "last_modified": moment, "content_type": "image/png",
+                "metadata": {"a": "ü"}, "version": 1,
+            }  # fmt: skip
+            image = replace(locked, **{**seen, **more})
+            contents = await tx.contents([image.content_id]) if image.content_id else {}
+            of_image = contents.get(image.content_id) if image.content_id else None
+            await tx.save_images([replace(image, published_state=published_state(image, of_image))])
         return ref.image_id
 
 
@@ -90,7 +106,7 @@ async def test_image_comes_with_its_content(catalog: SqlCatalogReader, write: _W
     """An image is read with its content; one without content has none; a tombstone is no image."""
     digest = await write.content("one", 2**62)
     image_id = await write.image("a b/ü 😀%+.png", digest)
-    bare = await write.image("large.png", None, reason="too_many_bytes")
+    bare = await write.image("large.png", None, reason=Reason("too_many_bytes"))
     gone = await write.image("gone.png", None, etag=None)
     found = await catalog.image(image_id)
     assert found is not None
@@ -147,10 +163,13 @@ async def test_states_divide_all_images(catalog: SqlCatalogReader, write: _Write
     """Every existing image is pending, indexed or rejected, as its record says, and counted so."""
     by_state = {}
     for n, stored in enumerate(ContentState):
-        digest = await write.content(str(stored), n, state=str(stored), reason="broken: it is", indexed_at=None)
+        waiting = STARTED + timedelta(seconds=n) if stored is not ContentState.INDEXED else None
+        digest = await write.content(
+            str(stored), n, state=stored, reason=Reason("broken", "it is"), indexed_at=None, dirty_since=waiting
+        )
         by_state[stored] = await write.image(str(stored), digest, at=n)
     placeholder = await write.image("no content yet", None)
-    large = await write.image("large", None, reason="too_many_bytes")
+    large = await write.image("large", None, reason=Reason("too_many_bytes"))
     await write.image("gone", None, etag=None)
     expected = {
         ImageState.PENDING: {by_state[ContentState.PENDING], by_state[ContentState.DELETING], placeholder},
@@ -176,9 +195,9 @@ async def test_hits_join_vectors_with_matching_images(catalog: SqlCatalogReader,
     shared = await write.content("shared", 10)
     for n in range(3):
         await write.image(f"{'x' if n % 2 else 'y'}/{n}", shared, at=n)
-    pending = await write.content("pending", 11, state=str(ContentState.PENDING))
+    pending = await write.content("pending", 11, state=ContentState.PENDING)
     await write.image("pending", pending)
-    rejected = await write.content("rejected", 12, state=str(ContentState.REJECTED))
+    rejected = await write.content("rejected", 12, state=ContentState.REJECTED)
     await write.image("rejected", rejected)
     orphan = await write.content("orphan", 13)
     await write.image("gone", orphan, etag=None)
@@ -242,7 +261,7 @@ async def test_the_same_bytes_are_found_in_every_bucket(catalog: SqlCatalogReade
 async def test_filters_by_type_size_and_time(catalog: SqlCatalogReader, write: _Writer) -> None:
     """The type is what the bytes were found to be, or what was claimed until then; bounds are as documented."""
     jpeg = await write.content("jpeg", 1, format="jpeg")
-    unknown = await write.content("unknown", 2, format=None, state=str(ContentState.PENDING))
+    unknown = await write.content("unknown", 2, format=None, state=ContentState.PENDING)
     await write.image("jpeg", jpeg, size=10, at=0)
     await write.image("claimed", unknown, size=20, at=1)
     cases = [

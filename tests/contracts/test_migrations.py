@@ -27,6 +27,7 @@ from schemas.settings import DatabaseSettings
 from schemas.tables import metadata
 from stores.catalog.engine import create_engine
 from stores.catalog.migrate import alembic_config, current_is_head, head, upgrade
+from stores.catalog.reading.sql import SqlCatalogReader
 from stores.catalog.sql import SqlCatalog
 from tests.contracts.catalogs import SQL_BACKENDS, empty_database
 
@@ -122,13 +123,13 @@ async def _run(engine: AsyncEngine, step: Callable[[Config, str], None], revisio
 
 
 async def test_rows_of_the_first_release_are_kept(url: str, engine: AsyncEngine) -> None:
-    """An upgrade leaves the rows as they are, with nothing in the new columns; so does the way back."""
+    """An upgrade leaves the rows as they are, and counts them; so does the way back."""
     await _run(engine, command.upgrade, "0001")
     async with engine.begin() as connection:
         await connection.execute(
             text(
-                "INSERT INTO images (id, bucket, object_key, size, content_type, metadata, reason, version,"
-                " published_version, created_at, updated_at) VALUES (:id, 'pictures', :key, 7, 'image/png', '{}',"
+                "INSERT INTO images (id, bucket, object_key, etag, size, content_type, metadata, reason, version,"
+                " published_version, created_at, updated_at) VALUES (:id, 'pictures', :key, 'e', 7, 'image/png', '{}',"
                 " 'too_many_bytes: 9', 3, 2, '2026-01-01 00:00:00.000001', '2026-01-01 00:00:00.000002')"
             ),
             {"id": ObjectRef("pictures", "ü").image_id, "key": "ü".encode()},
@@ -138,7 +139,11 @@ async def test_rows_of_the_first_release_are_kept(url: str, engine: AsyncEngine)
     catalog = SqlCatalog(engine)
     image = (await catalog.images([ObjectRef("pictures", "ü")]))[ObjectRef("pictures", "ü")]
     assert (image.size, image.reason, image.version, image.sequencer) == (7, Reason("too_many_bytes", "9"), 3, None)
+    reader = SqlCatalogReader(engine)
+    assert (await reader.statistics("pictures")).rejected == 1
+    assert await reader.rejections(None) == {"too_many_bytes": 1}
     async with catalog.transaction() as tx:
+        await tx.lock_images([image.id])
         await tx.save_images([replace(image, sequencer="1856FB8E5A1B2C3D", version=4)])
     await _run(engine, command.downgrade, "0001")
     async with engine.connect() as connection:

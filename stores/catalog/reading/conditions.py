@@ -7,12 +7,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Join, LargeBinary, and_, cast, func, literal, or_
 
-from schemas.records import ContentState, ImageState
+from schemas.records import ContentState
 from schemas.tables import contents, images
 from stores.catalog.reading.ports import ImageFilter
 
 SEARCHABLE = (str(ContentState.PENDING), str(ContentState.INDEXED))
-_WAITING = (str(ContentState.PENDING), str(ContentState.DELETING))
 _TYPE_PREFIX = "image/"
 
 _refers = and_(images.c.bucket == contents.c.bucket, images.c.content_sha256 == contents.c.sha256)
@@ -29,16 +28,6 @@ def of_content() -> Join:
 
 
 EXISTS: ColumnElement[bool] = images.c.etag.is_not(None)
-IS_REJECTED: ColumnElement[bool] = or_(images.c.reason.is_not(None), contents.c.state == str(ContentState.REJECTED))
-IS_INDEXED: ColumnElement[bool] = and_(images.c.reason.is_(None), contents.c.state == str(ContentState.INDEXED))
-IS_PENDING: ColumnElement[bool] = and_(
-    images.c.reason.is_(None), or_(contents.c.sha256.is_(None), contents.c.state.in_(_WAITING))
-)
-_STATES = {
-    ImageState.PENDING: IS_PENDING,
-    ImageState.INDEXED: IS_INDEXED,
-    ImageState.REJECTED: IS_REJECTED,
-}
 
 
 def matches(where: ImageFilter) -> list[ColumnElement[bool]]:
@@ -50,7 +39,7 @@ def _equal(where: ImageFilter) -> Iterator[ColumnElement[bool]]:
     pairs: tuple[tuple[Any, str | None], ...] = (
         (images.c.bucket, where.bucket),
         (images.c.object_key, where.key),
-        (images.c.content_sha256, where.sha256),
+        (contents.c.sha256, where.sha256),
         (contents.c.md5, where.md5),
     )
     return (column == value for column, value in pairs if value is not None)
@@ -87,8 +76,7 @@ def _derived(where: ImageFilter) -> Iterator[ColumnElement[bool]]:
     if where.content_type is not None:
         yield _has_type(where.content_type)
     if where.state is not None:
-        # No existing object is in a state of none of these.
-        yield _STATES.get(where.state, and_(EXISTS, images.c.etag.is_(None)))
+        yield images.c.state == str(where.state)
 
 
 def _has_type(content_type: str) -> ColumnElement[bool]:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Executable, Row, Select, String, and_, bindparam, case, func, literal, or_, select
+from sqlalchemy import ColumnElement, Executable, Row, Select, and_, bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from schemas.records import ContentId, ContentRecord, ContentState
+from schemas.records import ContentId, ContentRecord, ContentState, ImageState
 from schemas.settings import DatabaseSettings
 from schemas.tables import contents, images
 from stores.catalog.engine import create_engine, fetch
+from stores.catalog.figures import FIGURES, FIGURES_IN_BUCKETS, Kind, minute_label, minute_of
 from stores.catalog.reading.conditions import (
     EXISTS,
-    IS_INDEXED,
-    IS_PENDING,
-    IS_REJECTED,
     SEARCHABLE,
     matches,
     of_content,
@@ -40,6 +39,13 @@ _CHUNK = 500
 _JOINED = select(*JOINED_COLUMNS).select_from(with_content())
 """Images with their contents, built once."""
 _BY_ID = _JOINED.where(EXISTS, images.c.id.in_(bindparam("ids", expanding=True)))
+
+
+class _Figure(NamedTuple):
+    """How many, and how many bytes they have."""
+
+    number: int = 0
+    bytes: int = 0
 
 
 def open_reader(settings: DatabaseSettings) -> SqlCatalogReader:
@@ -75,6 +81,9 @@ class SqlCatalogReader(CatalogReader):
         return [joined_record(row) for row in await self._rows(query)]
 
     async def count(self, where: ImageFilter) -> int:
+        if where == ImageFilter(bucket=where.bucket, state=where.state):
+            kept = await self._figures(Kind.IMAGES, where.bucket)
+            return sum(figure.number for state, figure in kept.items() if where.state in (None, state))
         query = select(func.count().label("n")).select_from(with_content()).where(*matches(where))
         return int((await self._rows(query))[0].n)
 
@@ -103,51 +112,35 @@ class SqlCatalogReader(CatalogReader):
         return [row.vector_id for row in await self._rows(query)]
 
     async def statistics(self, bucket: str | None) -> Statistics:
-        query = (
-            select(
-                func.count().label("objects"),
-                _count(IS_PENDING).label("pending"),
-                _count(IS_INDEXED).label("indexed"),
-                _count(IS_REJECTED).label("rejected"),
-                func.coalesce(func.sum(images.c.size), 0).label("bytes"),
-                func.min(case((IS_PENDING, images.c.updated_at))).label("oldest_pending"),
-            )
-            .select_from(with_content())
-            .where(*matches(ImageFilter(bucket=bucket)))
-        )
-        distinct = select(func.count().label("n")).select_from(contents)
-        distinct = distinct.where(contents.c.state != str(ContentState.DELETING), *_in_bucket(bucket))
-        row = (await self._rows(query))[0]
+        images_, contents_ = await self._figures(Kind.IMAGES, bucket), await self._figures(Kind.CONTENTS, bucket)
+        oldest = select(contents.c.dirty_since).where(contents.c.dirty_since.is_not(None), *_in_bucket(bucket))
+        waiting = await self._rows(oldest.order_by(contents.c.dirty_since).limit(1))
         return Statistics(
-            objects=int(row.objects),
-            pending=int(row.pending),
-            indexed=int(row.indexed),
-            rejected=int(row.rejected),
-            bytes=int(row.bytes),
-            contents=int((await self._rows(distinct))[0].n),
-            oldest_pending=row.oldest_pending,
+            objects=sum(each.number for each in images_.values()),
+            pending=images_[ImageState.PENDING].number,
+            indexed=images_[ImageState.INDEXED].number,
+            rejected=images_[ImageState.REJECTED].number,
+            bytes=sum(each.bytes for each in images_.values()),
+            contents=contents_[""].number,
+            oldest_pending=waiting[0].dirty_since if waiting else None,
         )
 
     async def indexed_per_minute(self, since: datetime, bucket: str | None) -> dict[datetime, int]:
-        # The databases have no common function for "the start of the minute", and an hour's times are few.
-        query = select(contents.c.indexed_at).where(contents.c.indexed_at >= since, *_in_bucket(bucket))
-        counts: dict[datetime, int] = {}
-        for row in await self._rows(query):
-            minute = row.indexed_at.replace(second=0, microsecond=0)
-            counts[minute] = counts.get(minute, 0) + 1
-        return counts
+        kept = await self._figures(Kind.INDEXED, bucket, since=minute_label(since))
+        return {minute_of(label): figure.number for label, figure in kept.items()}
 
     async def rejections(self, bucket: str | None) -> dict[str, int]:
-        reason = func.coalesce(images.c.reason, contents.c.reason, literal("unknown", String))
-        slug = func.substr(reason, 1, func.instr(reason + ":", ":") - 1).label("slug")
-        query = (
-            select(slug, func.count().label("n"))
-            .select_from(with_content())
-            .where(*matches(ImageFilter(bucket=bucket)), IS_REJECTED)
-            .group_by(slug)
-        )
-        counted = {row.slug: int(row.n) for row in await self._rows(query)}
+        kept = await self._figures(Kind.REJECTED, bucket)
+        counted = {slug: figure.number for slug, figure in kept.items() if figure.number}
         return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
+
+    async def _figures(self, kind: Kind, bucket: str | None, *, since: str = "") -> Mapping[str, _Figure]:
+        """Kept figures by label, 0 for those that there are none of."""
+        query, buckets = (FIGURES, {}) if bucket is None else (FIGURES_IN_BUCKETS, {"buckets": [bucket]})
+        rows = await self._rows(query, {"kind": kind, "since": since, **buckets})
+        return defaultdict(
+            _Figure, {label: _Figure(int(number), int(size)) for label, number, size in map(tuple, rows)}
+        )
 
     async def same_bytes(self, bucket: str | None, *, after: ContentId | None, limit: int) -> list[SameBytes]:
         objects = func.count().label("objects")
@@ -192,10 +185,6 @@ class SqlCatalogReader(CatalogReader):
 
 def _in_bucket(bucket: str | None) -> list[ColumnElement[bool]]:
     return [] if bucket is None else [contents.c.bucket == bucket]
-
-
-def _count(condition: ColumnElement[bool]) -> ColumnElement[Any]:
-    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
 
 
 def _ordered(query: Select[Any], order: ImageOrder, after: Position | None) -> Select[Any]:

@@ -1,0 +1,222 @@
+"""No query of a port reads more rows in a large catalog than it has to: each, on real MySQL, with 200,000 images."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import pytest
+import pytest_asyncio
+
+from schemas.lifecycle import new_content, new_image
+from schemas.records import ImageState, ObjectRef
+from schemas.settings import DatabaseSettings
+from stores.catalog.engine import create_engine
+from stores.catalog.migrate import upgrade
+from stores.catalog.ports import Catalog, CatalogTransaction
+from stores.catalog.reading.ports import (
+    CatalogReader,
+    DuplicateReader,
+    HitReader,
+    ImageFilter,
+    ImageOrder,
+    ImageReader,
+    Position,
+    StatisticsReader,
+)
+from stores.catalog.reading.sql import SqlCatalogReader
+from stores.catalog.sql import SqlCatalog, SqlTransaction
+from tests.contracts.large import BUCKET, content_id, fill, ref, rows_read
+from tests.stack.fixtures import Servers, made_database
+
+COUNT = 200_000
+FACTOR, SLACK = 4, 60
+"""A query may read so many rows for each that it returns, and so many more."""
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
+SOME = [12_345, 54_321, 123_456]
+IDS = [ref(number).image_id for number in SOME]
+CONTENTS = [content_id(number) for number in SOME]
+EVERYTHING, IN_BUCKET = ImageFilter(), ImageFilter(bucket=BUCKET)
+
+
+class Large(NamedTuple):
+    """The ports on a catalog of COUNT images."""
+
+    catalog: SqlCatalog
+    reader: SqlCatalogReader
+
+
+type Query = Callable[[Large], Awaitable[int]]
+"""Asks, and says how many rows were returned (or written)."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def large(servers: Servers) -> AsyncIterator[Large]:
+    """Filled once, for the queries leave it as it is, or change a few rows."""
+    with made_database(servers, "mysql", "flat") as url:
+        await upgrade(url)
+        engine = create_engine(DatabaseSettings.model_validate({"url": url, "pool_size": 1}))
+        async with engine.connect() as connection:
+            await fill(connection, COUNT)
+        catalog = SqlCatalog(engine)
+        await catalog.recount()
+        yield Large(catalog, SqlCatalogReader(engine))
+        await engine.dispose()
+
+
+def within(step: Callable[[SqlTransaction], Awaitable[Any]]) -> Query:
+    """A step of a transaction."""
+
+    async def query(large: Large) -> int:
+        async with large.catalog.transaction() as tx:
+            return len(await step(tx) or ())
+
+    return query
+
+
+def written(step: Callable[[SqlTransaction], Awaitable[None]], rows: int) -> Query:
+    """A step of a transaction that writes so many rows."""
+
+    async def query(large: Large) -> int:
+        async with large.catalog.transaction() as tx:
+            await step(tx)
+        return rows
+
+    return query
+
+
+def returned(ask: Callable[[Large], Awaitable[Any]]) -> Query:
+    """A question that is answered with a collection, or with one thing."""
+
+    async def query(large: Large) -> int:
+        answer = await ask(large)
+        return len(answer) if hasattr(answer, "__len__") else 1
+
+    return query
+
+
+async def _save_images(tx: SqlTransaction) -> None:
+    await tx.save_images((await tx.lock_images(IDS)).values())
+
+
+async def _save_contents(tx: SqlTransaction) -> None:
+    await tx.save_contents((await tx.lock_contents(CONTENTS)).values())
+
+
+async def _make_and_delete(tx: SqlTransaction) -> None:
+    image = new_image(ObjectRef(BUCKET, "new"), NOW)
+    await tx.lock_images([], create=[image])
+    await tx.delete_images([image.id])
+
+
+async def _make_and_delete_content(tx: SqlTransaction) -> None:
+    content = new_content(content_id(-1), None, 2**40, NOW)
+    await tx.lock_contents([], create=[content])
+    await tx.delete_contents([content.id])
+
+
+def pages(where: ImageFilter, order: ImageOrder = ImageOrder.NEWEST) -> Query:
+    """A page of a list from somewhere in its middle."""
+    position = Position(100_000, *ref(100_000)) if where in (EVERYTHING, IN_BUCKET) else None
+    return returned(lambda large: large.reader.page(where, order=order, after=position, limit=50))
+
+
+def counted(where: ImageFilter) -> Query:
+    """How many match."""
+    return returned(lambda large: large.reader.count(where))
+
+
+QUERIES: dict[str, list[Query]] = {
+    "CatalogTransaction.lock_images": [within(lambda tx: tx.lock_images(IDS))],
+    "CatalogTransaction.save_images": [written(_save_images, 3)],
+    "CatalogTransaction.delete_images": [written(_make_and_delete, 1)],
+    "CatalogTransaction.lock_contents": [within(lambda tx: tx.lock_contents(CONTENTS))],
+    "CatalogTransaction.save_contents": [written(_save_contents, 3)],
+    "CatalogTransaction.delete_contents": [written(_make_and_delete_content, 1)],
+    "CatalogTransaction.contents": [within(lambda tx: tx.contents(CONTENTS))],
+    "CatalogTransaction.oldest_references": [within(lambda tx: tx.oldest_references([*CONTENTS, content_id(0)]))],
+    "CatalogTransaction.carried_vectors": [within(lambda tx: tx.carried_vectors(SOME))],
+    "Catalog.images": [returned(lambda large: large.catalog.images([ref(number) for number in SOME]))],
+    "Catalog.contents": [returned(lambda large: large.catalog.contents(CONTENTS))],
+    "Catalog.contents_by_vector": [returned(lambda large: large.catalog.contents_by_vector(SOME))],
+    "Catalog.due_contents": [returned(lambda large: large.catalog.due_contents(NOW, limit=100))],
+    "Catalog.due_images": [returned(lambda large: large.catalog.due_images(NOW, limit=100))],
+    "Catalog.oldest_dirty": [returned(lambda large: large.catalog.oldest_dirty())],
+    "Catalog.page_of_images": [
+        returned(lambda large: large.catalog.page_of_images(BUCKET, prefix="", after=ref(100_000).key, limit=1000)),
+        returned(lambda large: large.catalog.page_of_images(BUCKET, prefix="00000777/", after="", limit=1000)),
+        returned(lambda large: large.catalog.page_of_images(BUCKET, prefix="0000077/", after="", limit=1000)),
+    ],
+    "Catalog.page_of_contents": [
+        returned(lambda large: large.catalog.page_of_contents(BUCKET, after="8" * 64, limit=1000))
+    ],
+    "Catalog.page_of_contents_by_vector": [
+        returned(lambda large: large.catalog.page_of_contents_by_vector(BUCKET, after=100_000, limit=1000))
+    ],
+    "Catalog.count_images": [returned(lambda large: large.catalog.count_images(BUCKET))],
+    "Catalog.progress": [returned(lambda large: large.catalog.progress("none"))],
+    "Catalog.save_progress": [returned(lambda large: large.catalog.save_progress("some", 1, NOW))],
+    "Catalog.fold_figures": [returned(lambda large: large.catalog.fold_figures(NOW))],
+    "Catalog.check": [returned(lambda large: large.catalog.check())],
+    "ImageReader.image": [returned(lambda large: large.reader.image(IDS[0]))],
+    "ImageReader.images": [returned(lambda large: large.reader.images(IDS))],
+    "ImageReader.page": [
+        *(pages(where, order) for where in (EVERYTHING, IN_BUCKET) for order in ImageOrder),
+        *(pages(ImageFilter(bucket, state=state)) for bucket in (None, BUCKET) for state in ImageState),
+        pages(ImageFilter(BUCKET, prefix="00000777/"), ImageOrder.KEY),
+        pages(ImageFilter(BUCKET, key=ref(12_345).key)),
+        pages(ImageFilter(external_id="id-12345")),
+        pages(ImageFilter(sha256=CONTENTS[0].sha256)),
+        pages(ImageFilter(md5=CONTENTS[0].sha256[:32])),
+    ],
+    "ImageReader.count": [
+        *(counted(ImageFilter(bucket, state=state)) for bucket in (None, BUCKET) for state in (None, *ImageState)),
+        counted(ImageFilter(external_id="id-12345")),
+    ],
+    "HitReader.hits": [returned(lambda large: large.reader.hits(SOME, [CONTENTS[0].sha256], EVERYTHING))],
+    "HitReader.by_vector": [returned(lambda large: large.reader.by_vector(SOME, IN_BUCKET))],
+    "StatisticsReader.statistics": [
+        returned(lambda large: large.reader.statistics(None)),
+        returned(lambda large: large.reader.statistics(BUCKET)),
+    ],
+    "StatisticsReader.indexed_per_minute": [
+        returned(lambda large: large.reader.indexed_per_minute(NOW - timedelta(days=1), BUCKET))
+    ],
+    "StatisticsReader.rejections": [returned(lambda large: large.reader.rejections(None))],
+    "StatisticsReader.check": [returned(lambda large: large.reader.check())],
+    "DuplicateReader.of_contents": [returned(lambda large: large.reader.of_contents(CONTENTS))],
+    "DuplicateReader.contents_after": [
+        returned(lambda large: large.reader.contents_after(100_000, bucket=BUCKET, limit=100))
+    ],
+}
+READ_MORE = {
+    "CatalogTransaction.unpublished_references": "reads all objects that have its contents",
+    "HitReader.vector_ids": "reads what matches, up to its limit",
+    "DuplicateReader.same_bytes": "reads the index of the contents from its position on until its page is full",
+    "Catalog.transaction": "reads nothing by itself",
+    "CatalogReader.close": "reads nothing",
+}
+
+
+@pytest.mark.parametrize("name", QUERIES)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_query_reads_about_what_it_returns(large: Large, name: str) -> None:
+    """Each query of the ports, where the answer is in the middle of a large catalog."""
+    for query in QUERIES[name]:
+        returned_rows = 0
+
+        async def ask(query: Query = query) -> None:
+            nonlocal returned_rows
+            returned_rows = await query(large)
+
+        await ask()  # What is prepared once is not counted.
+        read = await rows_read(large.catalog._engine, ask)
+        assert read <= FACTOR * returned_rows + SLACK, f"query {QUERIES[name].index(query)}: {read} for {returned_rows}"
+
+
+def test_every_query_of_the_ports_is_here() -> None:
+    """A query that is added to a port without saying here what it reads fails."""
+    ports = (CatalogTransaction, Catalog, ImageReader, HitReader, StatisticsReader, DuplicateReader, CatalogReader)
+    asked = {f"{port.__name__}.{name}" for port in ports for name in vars(port) if not name.startswith("_")}
+    assert asked == {*QUERIES, *READ_MORE}
