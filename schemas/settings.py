@@ -173,6 +173,8 @@ class SweepSettings(Section):
     first_wait_s: Seconds = 30
     max_wait_s: Seconds = 900
     batch_size: Positive = 500
+    unreadable_first_wait_s: Seconds = 120
+    unreadable_max_wait_s: Seconds = 14_400
 
 
 class ReconcileSettings(Section):
