@@ -19,6 +19,11 @@ TwinlensError
 └── ConfigurationError        the operator has to change something before this can run
 """
 
+from typing import Final
+
+TIMEOUT: Final = "Timeout"
+"""The ``code`` of an ObjectStoreOutage where the server has accepted a request and does not answer it."""
+
 
 class TwinlensError(Exception):
     """The root of the tree; ``retryable`` says whether waiting can help."""
@@ -54,6 +59,7 @@ class BucketOutage(ObjectStoreOutage):
     def __init__(self, text: str, *, bucket: str) -> None:
         super().__init__(text)
         self.bucket = bucket
+        self.dependency = f"bucket:{bucket}"
 
 
 class CatalogOutage(Outage):

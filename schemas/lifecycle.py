@@ -41,6 +41,7 @@ and its content's (``image_state``)::
 | ``new_image`` | a placeholder, to have a row to lock; version 0, never committed |
 | ``record_object`` | the object was looked at while the row was locked |
 | ``record_unreadable`` | likewise, and only a listing told of it; it is tried again on a schedule |
+| ``look_again`` | likewise, and it seems to be what it was: it stays, and is looked at again on that schedule |
 | ``record_absence`` | likewise, and it was not there: a tombstone, until that was published |
 | ``mark_to_publish`` | something is about to be sent that the row does not announce |
 | ``record_published`` | the broker has accepted the snapshot |
@@ -352,6 +353,11 @@ def record_unreadable(
 ) -> ImageRecord:
     """A listing told of the object while the row was locked, and the object can't be read: tried again later."""
     return replace(record_object(image, state, None, reason, sequencer, now, wait), retry_due=now + retry_wait)
+
+
+def look_again(image: ImageRecord, now: datetime, retry_wait: timedelta) -> ImageRecord:
+    """The object can't be read, and seems to be the one that the row is about: nothing changes until it can be."""
+    return replace(image, retry_due=image.retry_due or now + retry_wait)
 
 
 def record_absence(image: ImageRecord, sequencer: str | None, now: datetime, wait: timedelta) -> ImageRecord:

@@ -80,7 +80,7 @@ class ObjectSettings(Section):
     buckets: Annotated[tuple[str, ...], Field(min_length=1)] = ("pictures",)
     folder: Path = Path("buckets")
     notification_arns: tuple[str, ...] = ("arn:minio:sqs::PRIMARY:kafka",)
-    timeout_s: Seconds = 30
+    timeout_s: Seconds = 10
 
     @property
     def default_bucket(self) -> str:

@@ -197,8 +197,8 @@ async def observe(hint: ObjectHint, known: ImageRecord | None, ports: Ports) -> 
         return Look(hint, None)
     if (reason := object_rejection(seen, ports)) is not None:
         return Look(hint, seen, reason=reason)
-    if known.sha256 is not None and known.fingerprint == seen.fingerprint:
-        return Look(hint, seen, Digest(sha256=known.sha256, md5="", size=seen.size))
+    if (digest := _known_digest(known, seen)) is not None:
+        return Look(hint, seen, digest)
     return await _read(hint, ports)
 
 
@@ -235,7 +235,7 @@ async def record(looks: Sequence[Look], known: Mapping[ObjectRef, ImageRecord], 
         async with ports.catalog.transaction() as tx:
             images = await lock_images(tx, looks, known, ports)
             await ports.reached(Step.IMAGE_LOCKED)
-            looks = await with_listed_states(looks, ports)
+            looks = await with_listed_states(looks, images, ports)
             outcomes = {look.ref: ObjectOutcome.UNCHANGED for look in looks if _agrees(images.get(look.image_id), look)}
             moved = [look for look in looks if look.ref not in outcomes and look.image_id in images]
             changed = await still_as_seen(moved, ports)
@@ -251,7 +251,7 @@ async def record(looks: Sequence[Look], known: Mapping[ObjectRef, ImageRecord], 
             await tx.delete_images(unused)
     outcomes |= {look.ref: _outcome(look, images[look.image_id]) for look in changed}
     for look in changed:
-        if look.reason is not None:
+        if look.reason is not None and look.digest is None:
             metrics.REJECTIONS.labels(look.reason.slug).inc()
     await ports.reached(Step.OBJECT_COMMITTED)
     present = [saved.get(look.image_id, images[look.image_id]) for look in changed]
@@ -283,20 +283,36 @@ def _agrees(image: ImageRecord | None, look: Look) -> bool:
     if image is None or look.state is None or image.fingerprint != look.state.fingerprint:
         return False
     if look.is_unreadable:
-        # Bytes that are known need not be read again, and a listing does not describe the object.
-        return image.sha256 is not None or image.reason == look.reason
-    return image.reason == look.reason and lifecycle.describe(image, look.state) == image
+        # Also one whose bytes are known is looked at again, since a listing does not tell how it is described.
+        return image.retry_due is not None and image.reason in (None, look.reason)
+    return image.retry_due is None and image.reason == look.reason and lifecycle.describe(image, look.state) == image
 
 
-async def with_listed_states(looks: Sequence[Look], ports: Ports) -> Sequence[Look]:
-    """The looks, those at unreadable objects with the state that a listing tells now that the row is locked."""
+async def with_listed_states(looks: Sequence[Look], images: Images, ports: Ports) -> Sequence[Look]:
+    """The looks, those at unreadable objects with the state that a listing tells now that the row is locked.
+
+    Where the row is about that very state, the bytes are known and need not be read.
+    """
     unreadable = [look for look in looks if look.is_unreadable]
     states = await side_by_side((listed(look.ref, ports.objects) for look in unreadable), limit=LOCKED_AT_ONCE)
     seen = {
-        look.ref: replace(look, state=state, reason=look.reason if state else None, seen_under_lock=True)
+        look.ref: replace(
+            look,
+            state=state,
+            digest=_known_digest(images.get(look.image_id), state),
+            reason=look.reason if state else None,
+            seen_under_lock=True,
+        )
         for look, state in zip(unreadable, states, strict=True)
     }
     return [seen.get(look.ref, look) for look in looks]
+
+
+def _known_digest(image: ImageRecord | None, state: ObjectState | None) -> Digest | None:
+    """The digest of the object in this state, as far as the row tells; the MD5 is not needed again."""
+    if image is None or image.sha256 is None or state is None or image.fingerprint != state.fingerprint:
+        return None
+    return Digest(sha256=image.sha256, md5="", size=state.size)
 
 
 async def still_as_seen(looks: Sequence[Look], ports: Ports) -> Sequence[Look]:
@@ -368,7 +384,9 @@ def _recorded_images(looks: Sequence[Look], images: Images, now: datetime, ports
     saved = {}
     for look in looks:
         image, sequencer = images[look.image_id], look.hint.sequencer
-        if look.state is not None and look.reason is not None and look.is_unreadable:
+        if look.is_unreadable and look.digest is not None:
+            saved[image.id] = lifecycle.look_again(image, now, ports.retry_wait)
+        elif look.is_unreadable and look.state is not None and look.reason is not None:
             saved[image.id] = lifecycle.record_unreadable(
                 image, look.state, look.reason, sequencer, now, ports.wait, ports.retry_wait
             )
@@ -385,7 +403,9 @@ def _recorded_images(looks: Sequence[Look], images: Images, now: datetime, ports
 def _outcome(look: Look, before: ImageRecord) -> ObjectOutcome:
     if look.state is None:
         return ObjectOutcome.REMOVED if before.exists else ObjectOutcome.ABSENT
-    return ObjectOutcome.REJECTED if look.reason else ObjectOutcome.STORED
+    if look.reason is None:
+        return ObjectOutcome.STORED
+    return ObjectOutcome.REJECTED if look.digest is None else ObjectOutcome.UNCHANGED
 
 
 def _is_settled(image: ImageRecord, contents: Contents) -> bool:

@@ -24,7 +24,7 @@ from stores.vectors.ports import Vector
 from streams import converge_contents as steps
 from streams import metrics
 from streams.concurrency import halving, side_by_side
-from streams.converge_contents import Attempt, ContentOutcome, Embedded, Prepared, Settled, Refused
+from streams.converge_contents import Attempt, ContentOutcome, Embedded, Prepared, Refused, Settled
 from streams.deliveries import DeadLetters, Delivery
 from streams.ports import Ports, Retry
 from streams.steps import Step

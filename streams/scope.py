@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from schemas.errors import ObjectStoreOutage, ObjectUnreadable, RequestRefused
+from schemas.errors import TIMEOUT, ObjectStoreOutage, ObjectUnreadable, RequestRefused
 from schemas.records import ObjectRef, ObjectState
 from stores.objects.ports import ObjectReader
 
@@ -28,7 +28,8 @@ UNLISTED: Final = ("", 0, datetime.fromtimestamp(0, UTC))
 
 
 async def scoped[T](ref: ObjectRef, look: Callable[[], Awaitable[T]], objects: ObjectReader) -> T:
-    """The result of a look at an object. The look must be safe to repeat: it is made three times at most.
+    """The result of a look at an object. The look must be safe to repeat: it is made three times at most, and twice
+    where the server lets us wait.
 
     Raises ObjectUnreadable, BucketOutage, or ObjectStoreOutage of the server.
     """
@@ -43,6 +44,8 @@ async def scoped[T](ref: ObjectRef, look: Callable[[], Awaitable[T]], objects: O
             pause = next(pauses, None)
             if error.definite or pause is None:
                 raise ObjectUnreadable(str(error), code=error.code) from error
+            if error.code == TIMEOUT:
+                pauses = iter(())
         await asyncio.sleep(pause)
 
 
@@ -53,6 +56,15 @@ async def check_bucket(bucket: str, objects: ObjectReader) -> None:
             await objects.check(bucket)
     except TimeoutError as error:
         raise ObjectStoreOutage(f"look at bucket {bucket}: no answer within {CHECK_TIMEOUT_S:g} s") from error
+
+
+async def scoped_to_bucket[T](bucket: str, call: Callable[[], Awaitable[T]], objects: ObjectReader) -> T:
+    """The result of a call about a bucket. Raises BucketOutage, or any other ObjectStoreOutage that the call raised."""
+    try:
+        return await call()
+    except ObjectStoreOutage:
+        await check_bucket(bucket, objects)
+        raise
 
 
 async def listed(ref: ObjectRef, objects: ObjectReader) -> ObjectState | None:

@@ -38,7 +38,8 @@ class MemoryObjects:
     """An ObjectWriter in memory.
 
     ``outage`` makes every call raise ObjectStoreOutage; a bucket in ``missing`` is away with its objects until it is
-    taken out again; of an object in ``denied`` only a listing tells. Each version gets the MD5 of its bytes as ETag and a later ``last_modified`` than all before.
+    taken out again; of an object in ``denied`` only a listing tells. Each version gets the MD5 of its bytes as ETag and
+    a later ``last_modified`` than all before.
     """
 
     def __init__(self, buckets: Iterable[str] = (), *, clock: Callable[[], datetime] = _now) -> None:

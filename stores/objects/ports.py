@@ -43,7 +43,8 @@ class ObjectReader(Protocol):
 
     async def check(self, bucket: str) -> None:
         """Raises BucketOutage if the server says that the bucket is gone or denied, and any other ObjectStoreOutage if
-        the server does not answer as it should."""
+        the server does not answer as it should.
+        """
 
 
 class ObjectWriter(ObjectReader, Protocol):

@@ -13,7 +13,7 @@ import urllib3
 from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError
 
-from schemas.errors import ObjectStoreOutage, PreconditionFailed, RequestRefused, TwinlensError
+from schemas.errors import TIMEOUT, ObjectStoreOutage, PreconditionFailed, RequestRefused, TwinlensError
 
 _REFUSED: Final = frozenset(
     {
@@ -56,7 +56,7 @@ def translated(what: str) -> Iterator[None]:
         code = error.response.headers.get(ERROR_CODE_HEADER, error.code)
         raise verdict(error.response.status, code, f"{what}: {code}: {error.message}") from error
     except _TROUBLES as error:
-        code = "Timeout" if isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError) else "ConnectionBroken"
+        code = TIMEOUT if isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError) else "ConnectionBroken"
         raise ObjectStoreOutage(f"{what}: {str(error) or type(error).__name__}", code=code) from error
 
 

@@ -13,6 +13,9 @@ from streams.ports import Ports
 WANTED, LAST = "reconcile:wanted", "reconcile:last"
 """Names of the last wish and of the last complete comparison: of all buckets, or, with ``:NAME``, of one."""
 
+PERIODIC = "periodic"
+"""The reason of a comparison that nobody asked for."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -28,6 +31,25 @@ class Wish:
     def parse(cls, position: Any, bucket: str | None) -> Self:
         """From what the catalog remembers."""
         return cls(datetime.fromisoformat(position["since"]), position["reason"], bucket)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The last complete comparison."""
+
+    started: datetime
+    finished: datetime
+    reason: str
+
+    @classmethod
+    def parse(cls, position: Any) -> Self:
+        """From what the catalog remembers."""
+        started, finished = (datetime.fromisoformat(position[name]) for name in ("started", "finished"))
+        return cls(started, finished, position["reason"])
+
+    def as_json(self) -> dict[str, str]:
+        """As the catalog remembers it."""
+        return {"started": self.started.isoformat(), "finished": self.finished.isoformat(), "reason": self.reason}
 
 
 def name_of(kind: str, bucket: str | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from schemas.errors import CatalogOutage, ObjectStoreOutage
 from streams.reconcile.schedule import SETTLE, UNWATCHED, Schedule
 from tests.unit.pictures import picture
 from tests.unit.reconcile.installation import Installation
@@ -75,7 +74,7 @@ async def test_an_unwatched_time_asks_for_a_comparison() -> None:
 async def test_an_outage_of_the_object_store_asks_for_a_comparison() -> None:
     """An outage that ended is followed by a comparison once things have settled, and by one only."""
     installation, worker = await started()
-    installation.patience.outages.began(ObjectStoreOutage("away"))
+    installation.patience.outages.began("objects", "away")
     await worker.watch()
     assert not await compared(installation, worker)
     installation.patience.outages.over("objects")
@@ -89,7 +88,7 @@ async def test_an_outage_during_a_comparison_asks_for_another() -> None:
     """An outage that comes after a comparison began is followed by a comparison of its own."""
     installation, worker = await started()
     for _ in range(2):
-        installation.patience.outages.began(ObjectStoreOutage("away"))
+        installation.patience.outages.began("objects", "away")
         installation.patience.outages.over("objects")
         await worker.watch()
         await installation.clock.sleep(SETTLE.total_seconds())
@@ -99,7 +98,7 @@ async def test_an_outage_during_a_comparison_asks_for_another() -> None:
 async def test_an_outage_of_the_catalog_loses_no_events() -> None:
     """Events wait in Kafka while the catalog is away, so nothing has to be compared."""
     installation, worker = await started()
-    installation.patience.outages.began(CatalogOutage("away"))
+    installation.patience.outages.began("catalog", "away")
     installation.patience.outages.over("catalog")
     await worker.watch()
     await installation.clock.sleep(SETTLE.total_seconds())
