@@ -759,7 +759,7 @@ async def test_what_could_not_be_read_is_due_oldest_first(catalog: Catalog) -> N
     await add_content(catalog, "c")
     assert [found.id for found in await catalog.unreadable_images(soon, limit=9)] == [image.id]
     assert [found.id for found in await catalog.unreadable_images(late, limit=9)] == [image.id, later_image.id]
-    assert await catalog.unreadable_images(late, limit=1) == [replace(image, seq=ANY)]
+    assert await catalog.unreadable_images(late, limit=1) == [image]
     assert [found.id for found in await catalog.unreadable_contents(soon, limit=9)] == [row.id]
     assert await catalog.unreadable_contents(late, limit=9) == [row, later_content]
 
