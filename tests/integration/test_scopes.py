@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import secrets
 import signal
 import time
@@ -16,12 +17,13 @@ import httpx
 import pytest
 from minio import MinioAdmin
 from minio.credentials.providers import StaticProvider
+from PIL import Image
 
 from tests.chaos.live import Live, until
 from tests.chaos.reading import read_topic
 from tests.integration.faults import WITHOUT_RECONCILE, as_text, downs, hint, installed
 from tests.stack.stack import Stack
-from tests.unit.imaging.pictures import photo, saved
+from tests.unit.imaging.pictures import saved
 from tests.unit.pictures import picture
 
 pytestmark = pytest.mark.timeout(600)
@@ -49,6 +51,12 @@ def damage(stack: Stack, bucket: str, key: str) -> Iterator[None]:
     file.write_bytes(whole[:middle] + bytes(4096) + whole[middle + 4096 :])
     yield
     file.write_bytes(whole)
+
+
+def noise() -> bytes:
+    """A PNG of some 270 kB."""
+    side = 300
+    return saved(Image.frombytes("RGB", (side, side), random.Random(1).randbytes(3 * side * side)), "PNG")
 
 
 class Reader:
@@ -107,7 +115,7 @@ def test_objects_that_cant_be_read_delay_nobody(private_stack: Stack, tmp_path: 
         usual = indexed_after(live, "a", 0)
         # Large enough for a file of its own: MinIO keeps smaller objects with their metadata.
         live.application.processes["ingest"].stop()
-        owner.put(DAMAGED, saved(photo(800, 600), "PNG"))
+        owner.put(DAMAGED, noise())
         with damage(private_stack, owner.bucket, DAMAGED):
             owner.put(FORBIDDEN, picture(5000))
             hint(owner, ["a//b.png", " ", "../c.png"])
