@@ -83,7 +83,7 @@ class ObjectSettings(Section):
     buckets: Annotated[tuple[str, ...], Field(min_length=1)] = ("pictures",)
     folder: Path = Path("buckets")
     notification_arns: tuple[str, ...] = ("arn:minio:sqs::PRIMARY:kafka",)
-    timeout_s: Seconds = 30
+    timeout_s: Seconds = 10
 
     @property
     def default_bucket(self) -> str:
@@ -183,6 +183,8 @@ class SweepSettings(Section):
     first_wait_s: Seconds = 30
     max_wait_s: Seconds = 900
     batch_size: Positive = 500
+    unreadable_first_wait_s: Seconds = 120
+    unreadable_max_wait_s: Seconds = 14_400
 
 
 class ReconcileSettings(Section):

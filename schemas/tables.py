@@ -110,6 +110,7 @@ contents = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("indexed_at", UtcDateTime),
     Column("retired", JSON),
+    Column("retry_due", UtcDateTime),
     UniqueConstraint("vector_id", name="uq_contents_vector_id"),
     Index("ix_contents_dirty_since", "dirty_since"),
     Index("ix_contents_bucket_dirty_since", "bucket", "dirty_since"),
@@ -118,6 +119,7 @@ contents = Table(
     Index("ix_contents_state", "state"),
     Index("ix_contents_sha256", "sha256"),
     Index("ix_contents_md5", "md5"),
+    Index("ix_contents_retry_due", "retry_due"),
     **_Ascii,
 )
 
@@ -143,6 +145,7 @@ images = Table(
     Column("publish_due", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("retry_due", UtcDateTime),
     Column("state", _name(16)),
     UniqueConstraint("id", name="uq_images_id"),
     ForeignKeyConstraint(
@@ -158,6 +161,7 @@ images = Table(
     Index("ix_images_created_at", "created_at"),
     Index("ix_images_state", "state"),
     Index("ix_images_bucket_state", "bucket", "state"),
+    Index("ix_images_retry_due", "retry_due"),
     sqlite_autoincrement=True,
     **_Ascii,
 )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from imaging.model_spec import ModelSpec, load_spec
-from schemas.settings import Settings
+from schemas.errors import BucketOutage
+from schemas.settings import ObjectSettings, Settings
 from stores.broker.kafka import KafkaOutbox
 from stores.catalog.engine import create_engine
 from stores.catalog.requests import SqlRequestLedger
@@ -17,7 +19,7 @@ from stores.urls import GuardedFetcher
 from stores.vectors.milvus import MilvusVectors
 from streams.carry_out_request import RequestPorts
 from streams.fetching import HostFetcher
-from streams.patience import Outages, Patience
+from streams.patience import BUCKET, Check, Outages, Patience
 from streams.ports import Ports
 from streams.steps import checkpoint_from_environment
 
@@ -64,4 +66,25 @@ async def worker_parts(settings: Settings) -> AsyncIterator[WorkerParts]:
         closing.push_async_callback(fetcher.close)
         fetch = HostFetcher(fetcher, wanted).fetch
         requests = RequestPorts(ports, objects, SqlRequestLedger(catalog), fetch, settings.objects.buckets)
-        yield WorkerParts(settings, ports, Patience(settings.retry, Outages()), spec, requests)
+        outages = Outages(checks=dependency_checks(ports, settings.objects))
+        yield WorkerParts(settings, ports, Patience(settings.retry, outages), spec, requests)
+
+
+def dependency_checks(ports: Ports, settings: ObjectSettings) -> dict[str, Check]:
+    """The check of each dependency, by its name; that of the object store asks for one bucket, whatever the answer."""
+
+    async def objects() -> None:
+        with suppress(BucketOutage):
+            await ports.objects.check(settings.default_bucket)
+
+    return {
+        "broker": ports.outbox.check,
+        "catalog": ports.catalog.check,
+        "objects": objects,
+        "vectors": ports.vectors.check,
+    }
+
+
+def bucket_checks(ports: Ports, settings: ObjectSettings) -> dict[str, Check]:
+    """The check of each bucket, by the name under which its outages are known."""
+    return {f"{BUCKET}{bucket}": partial(ports.objects.check, bucket) for bucket in settings.buckets}

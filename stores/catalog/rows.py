@@ -13,7 +13,8 @@ def image_record(row: Iterable[Any]) -> ImageRecord:
     """A row of ``images``, all columns, as a record."""
     (
         seq, image_id, bucket, key, external_id, sha256, etag, size, last_modified, content_type, metadata, reason,
-        sequencer, version, published_version, published_state, publish_due, created_at, updated_at, _,
+        sequencer, version, published_version, published_state, publish_due, created_at, updated_at,
+        retry_due, _,
     ) = row  # fmt: skip
     return ImageRecord(
         id=image_id,
@@ -35,6 +36,7 @@ def image_record(row: Iterable[Any]) -> ImageRecord:
         publish_due=publish_due,
         created_at=created_at,
         updated_at=updated_at,
+        retry_due=retry_due,
     )
 
 
@@ -59,6 +61,7 @@ def image_values(image: ImageRecord) -> dict[str, Any]:
         "publish_due": image.publish_due,
         "created_at": image.created_at,
         "updated_at": image.updated_at,
+        "retry_due": image.retry_due,
         "state": str(listed_state(image)[0]),
     }
 
@@ -68,6 +71,7 @@ def content_record(row: Iterable[Any]) -> ContentRecord:
     (
         bucket, sha256, vector_id, state, md5, reason, limits, attempts, model, version, dirty_since, resend_due,
         width, height, kind, nearest, created_at, indexed_at, retired,
+        retry_due,
     ) = row  # fmt: skip
     return ContentRecord(
         bucket=bucket,
@@ -89,6 +93,7 @@ def content_record(row: Iterable[Any]) -> ContentRecord:
         created_at=created_at,
         indexed_at=indexed_at,
         retired=tuple(retired or ()),
+        retry_due=retry_due,
     )
 
 
@@ -114,4 +119,5 @@ def content_values(content: ContentRecord) -> dict[str, Any]:
         "created_at": content.created_at,
         "indexed_at": content.indexed_at,
         "retired": list(content.retired),
+        "retry_due": content.retry_due,
     }

@@ -254,6 +254,18 @@ class SqlCatalog(Catalog):
         )
         return [image_id for (image_id,) in rows]
 
+    async def unreadable_images(self, now: datetime, *, limit: int) -> list[ImageRecord]:
+        rows = await self.rows(
+            select(images).where(images.c.retry_due <= now).order_by(images.c.retry_due).limit(limit)
+        )
+        return [image_record(row) for row in rows]
+
+    async def unreadable_contents(self, now: datetime, *, limit: int) -> list[ContentRecord]:
+        rows = await self.rows(
+            select(contents).where(contents.c.retry_due <= now).order_by(contents.c.retry_due).limit(limit)
+        )
+        return [content_record(row) for row in rows]
+
     async def oldest_dirty(self) -> datetime | None:
         [(since,)] = await self.rows(select(func.min(contents.c.dirty_since)))
         oldest: datetime | None = since

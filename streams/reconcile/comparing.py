@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from schemas.lifecycle import GAVE_UP
+from schemas.lifecycle import GAVE_UP, is_unreadable
 from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef, ObjectState
 from streams.converge_objects import object_rejection
 from streams.patience import Patience
 from streams.ports import Ports
 from streams.reconcile.drift import Compared, Drift, DriftKind, VectorRef
 from streams.reconcile.joining import Joined, Reopened, join
+from streams.scope import scoped_to_bucket
 
 PAGE = 1000
 """Objects, rows or ids held at a time."""
@@ -38,7 +39,8 @@ async def compare_objects(
     )
 
     async def objects() -> Sequence[tuple[str, ObjectState]]:
-        return [(state.ref.key, state) for state in await patience.run(lambda: listing.take(page))]
+        taken = await patience.run(lambda: scoped_to_bucket(bucket, lambda: listing.take(page), ports.objects))
+        return [(state.ref.key, state) for state in taken]
 
     async def rows(position: str, limit: int) -> Sequence[tuple[str, ImageRecord]]:
         found = await patience.run(
@@ -54,18 +56,20 @@ async def compare_objects(
 def _compared_objects(part: Joined[str, ObjectState, ImageRecord], bucket: str, ports: Ports) -> Page[str]:
     drifts = [Drift(DriftKind.MISSING, state.ref) for state in part.left_only]
     drifts += [Drift(DriftKind.ORPHAN_ROW, ObjectRef(bucket, image.key)) for image in part.right_only]
-    drifts += [Drift(DriftKind.STALE, state.ref) for state, image in part.pairs if _is_stale(image, state, ports)]
+    drifts += [Drift(kind, state.ref) for state, image in part.pairs if (kind := _difference(image, state, ports))]
     matched = len(part.pairs)
     compared = Compared(objects=matched + len(part.left_only), rows=matched + len(part.right_only))
     return Page(part.position, compared, drifts)
 
 
-def _is_stale(image: ImageRecord, state: ObjectState, ports: Ports) -> bool:
+def _difference(image: ImageRecord, state: ObjectState, ports: Ports) -> DriftKind | None:
+    if is_unreadable(image.reason):
+        return DriftKind.UNREADABLE
     if image.fingerprint != state.fingerprint:
-        return True
+        return DriftKind.STALE
     # What was given up for a bug is looked at again when an operator asks: it would only fail again, every time.
     given_up = image.reason is not None and image.reason.slug == GAVE_UP
-    return not given_up and image.reason != object_rejection(state, ports)
+    return None if given_up or image.reason == object_rejection(state, ports) else DriftKind.STALE
 
 
 async def compare_vectors(
@@ -154,6 +158,8 @@ class _ContentJudge:
             kind = DriftKind.ORPHAN_VECTOR
         elif self._is_outdated(content):
             kind = DriftKind.STALE
+        elif is_unreadable(content.reason):
+            kind = DriftKind.UNREADABLE
         return kind
 
     def _is_outdated(self, content: ContentRecord) -> bool:
