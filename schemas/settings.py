@@ -79,6 +79,7 @@ class ObjectSettings(Section):
     secret_key: SecretStr = SecretStr("minioadmin")
     buckets: Annotated[tuple[str, ...], Field(min_length=1)] = ("pictures",)
     folder: Path = Path("buckets")
+    notifications: Literal["kafka", "none"] = "kafka"
     notification_arns: tuple[str, ...] = ("arn:minio:sqs::PRIMARY:kafka",)
     timeout_s: Seconds = 30
 
@@ -185,6 +186,12 @@ class ReconcileSettings(Section):
     second_look_s: Seconds = 60
 
 
+class PatrolSettings(Section):
+    """Comparing each bucket with the catalog for ever."""
+
+    rate: Annotated[int, Field(ge=0)] = 500
+
+
 class RetrySettings(Section):
     """Waiting out an outage."""
 
@@ -253,6 +260,7 @@ class Settings(BaseSettings):
     index: IndexSettings = IndexSettings()
     sweep: SweepSettings = SweepSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
+    patrol: PatrolSettings = PatrolSettings()
     retry: RetrySettings = RetrySettings()
     api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()
@@ -262,6 +270,12 @@ class Settings(BaseSettings):
         well_known = self.objects.secret_key.get_secret_value() in DEFAULT_SECRETS
         if self.environment == "production" and self.objects.backend == "s3" and well_known:
             raise ValueError("objects.secret_key is a well-known default; set one of your own")
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_notices_changes(self) -> Settings:
+        if self.objects.notifications == "none" and self.patrol.rate == 0:
+            raise ValueError("with objects.notifications: none and patrol.rate: 0 nobody would notice a change")
         return self
 
     @classmethod

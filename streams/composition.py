@@ -16,6 +16,7 @@ from stores.catalog.engine import create_engine
 from stores.catalog.requests import SqlRequestLedger
 from stores.catalog.sql import SqlCatalog
 from stores.objects.opening import open_objects
+from stores.objects.ports import ObjectWriter
 from stores.urls import GuardedFetcher, UnreachableUrl
 from stores.vectors.milvus import MilvusVectors
 from streams.carry_out_request import RequestPorts
@@ -33,6 +34,7 @@ class WorkerParts:
 
     settings: Settings
     ports: Ports
+    objects: ObjectWriter
     patience: Patience
     spec: ModelSpec
     requests: RequestPorts
@@ -77,4 +79,4 @@ async def worker_parts(settings: Settings) -> AsyncIterator[WorkerParts]:
             return fetched.data, fetched.content_type
 
         requests = RequestPorts(ports, objects, SqlRequestLedger(catalog), fetch, settings.objects.buckets)
-        yield WorkerParts(settings, ports, Patience(settings.retry, Outages()), spec, requests)
+        yield WorkerParts(settings, ports, objects, Patience(settings.retry, Outages()), spec, requests)

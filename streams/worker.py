@@ -21,6 +21,7 @@ from stores.broker.topics import missing_topics
 from streams import apps
 from streams.background import (
     CHECK_TIMEOUT_S,
+    backlog,
     leads,
     sweep_for_ever,
     watch_dependencies,
@@ -35,6 +36,7 @@ from streams.index import Index
 from streams.inference import InferenceThreads
 from streams.ingest import Ingest
 from streams.metrics import DEPENDENCY_UP
+from streams.reconcile.patrol import Patrol, Surroundings
 from streams.reconcile.schedule import Schedule
 from streams.requests import Requests
 from streams.sweep import sweep
@@ -204,8 +206,21 @@ class Worker:
                 lambda: watch_expired(app, lambda: schedule.want("expired")),
                 schedule.watch_for_ever,
                 schedule.work_for_ever,
+                *[patrol.work_for_ever for patrol in self._patrols(app)],
             ]
         return loops
+
+    def _patrols(self, app: AppT) -> list[Patrol]:
+        parts, settings = self._parts, self._parts.settings
+        if settings.patrol.rate == 0:
+            return []
+        events = settings.kafka.topics.bucket_events
+        around = Surroundings(
+            leads=lambda: leads(app, events),
+            backlog=lambda: backlog(app, events),
+            ensure_announced=parts.objects.ensure_announced,
+        )
+        return [Patrol(bucket, parts.ports, parts.patience, settings, around) for bucket in settings.objects.buckets]
 
     async def _guarded(self, loop: Callable[[], Awaitable[None]]) -> None:
         """A background loop that fails ends the process: a worker without its sweep is only half there."""

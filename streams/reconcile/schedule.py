@@ -23,6 +23,7 @@ from schemas.settings import Settings
 from streams import metrics
 from streams.patience import Patience
 from streams.ports import Ports
+from streams.reconcile.drift import Phase, Report
 from streams.reconcile.run import Reconciliation, Scope
 
 SETTLE: Final = timedelta(seconds=10)
@@ -138,9 +139,11 @@ class Schedule:
         run = Reconciliation(self._ports, self._patience, self._settings.reconcile)
         began: datetime | None = None
         async for report in run.run(Scope(bucket, not_before=wish.since)):
-            if not self._leads():
+            if report.phase is Phase.DONE:
+                _note(report)
+                began = report.started
+            elif not self._leads():
                 return None
-            began = report.started
         return began
 
     async def _due(self) -> Wish | None:
@@ -158,3 +161,12 @@ class Schedule:
         if every and last is not None and now - datetime.fromisoformat(last["finished"]) >= every:
             return Wish(now - every, "periodic")
         return None
+
+
+def _note(report: Report) -> None:
+    """Say in log and metrics what a finished run has found."""
+    for kind, count in report.drift.items():
+        metrics.DRIFT.labels(kind).inc(count)
+    metrics.RECONCILE_REFUSED.inc(len(report.refused))
+    say = log.error if report.refused else log.info
+    say("reconciled", **{name: value for name, value in report.as_json().items() if name != "examples"})

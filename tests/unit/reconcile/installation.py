@@ -109,6 +109,11 @@ class Installation:
         scope = Scope(BUCKET, prefix, dry_run, force)
         return [report async for report in self.reconciliation(page=page, rate=rate).run(scope)][-1]
 
+    def impatience(self) -> Patience:
+        """Waits out no outage that lasts."""
+        settings = RetrySettings(budget_s=0.001, wait_initial_s=0, wait_max_s=0, wait_jitter_s=0)
+        return Patience(settings, Outages(self.clock))
+
     def reconciliation(self, *, page: int = 3, rate: int = 1_000_000) -> Reconciliation:
         """Small pages, so that a few objects make many."""
         settings = ReconcileSettings(rate=rate)
