@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 import structlog
 
 from schemas.errors import ConfigurationError, Outage
+from schemas.patrol import PatrolRound, Rule, last_round_name
 from schemas.settings import Settings
 from streams import metrics
 from streams.patience import Patience
@@ -32,22 +32,6 @@ LONGEST_WAIT_S: Final = 600.0
 LOOK_S: Final = 1.0
 
 log = structlog.get_logger(__name__)
-
-
-class Rule(StrEnum):
-    """What a look at a bucket's notification rule found."""
-
-    NONE = "none"
-    """The settings want none."""
-    KEPT = "kept"
-    PUT_BACK = "put_back"
-    FAILED = "failed"
-    """It could not be looked at or put back."""
-
-
-def last_round_name(bucket: str) -> str:
-    """Where the last finished round is remembered."""
-    return f"patrol:{bucket}:last"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +127,15 @@ class Patrol:
         if report.refused and not self._refused:
             log.error("patrol_refused", bucket=self._bucket, refused=report.refused)
         self._refused = bool(report.refused)
-        last = {
-            "started": report.started.isoformat(),
-            "finished": now.isoformat(),
-            "objects": report.compared.objects,
-            "differences": report.differences,
-            "refused": report.refused,
-            "rule": str(rule),
-        }
+        last = PatrolRound(
+            bucket=self._bucket,
+            started=report.started,
+            finished=now,
+            objects=report.compared.objects,
+            differences=report.differences,
+            refused=tuple(report.refused),
+            rule=rule,
+        ).model_dump(mode="json")
         await self._patience.run(
             lambda: self._ports.catalog.save_progress(last_round_name(self._bucket), last, self._ports.clock.now())
         )

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from schemas.lifecycle import image_state
+from schemas.patrol import PatrolRound
 from schemas.records import ContentId, ContentRecord, ImageRecord, ImageState
 
 KEYS_PER_CONTENT = 100
@@ -172,6 +173,9 @@ class StatisticsReader(Protocol):
 
     async def rejections(self, bucket: str | None) -> dict[str, int]:
         """Rejected objects by the slug of their reason, most frequent first."""
+
+    async def patrol_rounds(self, buckets: Collection[str]) -> list[PatrolRound]:
+        """The patrol's last round in each of the buckets that has had one."""
 
     async def check(self) -> None:
         """Raises CatalogOutage unless the database answers and has our tables."""

@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Executable, Row, Select, String, and_, bindparam, case, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from schemas.patrol import PatrolRound, last_round_name
 from schemas.records import ContentId, ContentRecord, ContentState
 from schemas.settings import DatabaseSettings
-from schemas.tables import contents, images
+from schemas.tables import contents, images, progress
 from stores.catalog.engine import create_engine, fetch
 from stores.catalog.reading.conditions import (
     EXISTS,
@@ -184,6 +185,11 @@ class SqlCatalogReader(CatalogReader):
             .limit(limit)
         )
         return [content_record(row) for row in await self._rows(query)]
+
+    async def patrol_rounds(self, buckets: Collection[str]) -> list[PatrolRound]:
+        names = [last_round_name(bucket) for bucket in buckets]
+        rows = await self._rows(select(progress.c.position).where(progress.c.name.in_(names)).order_by(progress.c.name))
+        return [PatrolRound.model_validate(row.position) for row in rows]
 
     async def check(self) -> None:
         await self._rows(select(images.c.id).limit(1))

@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 
 from schemas.errors import ConfigurationError, ObjectStoreOutage
+from schemas.patrol import last_round_name
 from schemas.settings import ObjectSettings, PatrolSettings
-from streams.reconcile.patrol import BACKLOG, LONGEST_WAIT_S, PAUSE_S, Patrol, Surroundings, last_round_name
+from streams.reconcile.patrol import BACKLOG, LONGEST_WAIT_S, PAUSE_S, Patrol, Surroundings
 from streams.reconcile.run import Scope
 from tests.unit.pictures import picture
 from tests.unit.reconcile.installation import BUCKET, Installation
