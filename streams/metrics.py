@@ -57,7 +57,7 @@ PATROL_REFUSED = Gauge(
 )
 NOTIFICATION_RULES = Counter(
     "twinlens_notification_rules_total",
-    "Looks at a bucket's notification rule, by bucket and outcome: kept, put_back, failed.",
+    "Looks at a bucket's notification rule, by outcome: kept, put_back or failed.",
     ["bucket", "outcome"],
 )
 CONSUMER_LAG = Gauge("twinlens_consumer_lag", "Messages that wait, by topic and partition.", ["topic", "partition"])
