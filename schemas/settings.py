@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
+from pathspec import PathSpec
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -78,10 +89,28 @@ class ObjectSettings(Section):
     access_key: str = "minioadmin"
     secret_key: SecretStr = SecretStr("minioadmin")
     buckets: Annotated[tuple[str, ...], Field(min_length=1)] = ("pictures",)
+    exclude: tuple[str, ...] = (
+        "**/@eaDir/**",
+        "**/._*",
+        "**/.DS_Store",
+        "**/Thumbs.db",
+        "**/desktop.ini",
+        "**/.thumbnails/**",
+    )
     folder: Path = Path("buckets")
     notifications: Literal["kafka", "none"] = "kafka"
     notification_arns: tuple[str, ...] = ("arn:minio:sqs::PRIMARY:kafka",)
     timeout_s: Seconds = 30
+
+    @field_validator("exclude")
+    @classmethod
+    def _globs(cls, globs: tuple[str, ...]) -> tuple[str, ...]:
+        for glob in globs:
+            try:
+                PathSpec.from_lines("gitignore", [glob])
+            except (ValueError, re.error) as error:
+                raise ValueError(f"{glob!r} is no glob: {error}") from error
+        return globs
 
     @property
     def default_bucket(self) -> str:

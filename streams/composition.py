@@ -15,6 +15,7 @@ from stores.broker.kafka import KafkaOutbox
 from stores.catalog.engine import create_engine
 from stores.catalog.requests import SqlRequestLedger
 from stores.catalog.sql import SqlCatalog
+from stores.objects.left_out import LeftOut, VisibleObjects
 from stores.objects.opening import open_objects
 from stores.objects.ports import ObjectWriter
 from stores.urls import GuardedFetcher, UnreachableUrl
@@ -53,8 +54,9 @@ async def worker_parts(settings: Settings) -> AsyncIterator[WorkerParts]:
         closing.push_async_callback(vectors.close)
         outbox = KafkaOutbox(settings.kafka)
         closing.push_async_callback(outbox.close)
+        left_out = LeftOut(settings.objects.exclude)
         ports = Ports(
-            objects=objects,
+            objects=VisibleObjects(objects, left_out),
             catalog=catalog,
             vectors=vectors,
             outbox=outbox,
@@ -62,6 +64,7 @@ async def worker_parts(settings: Settings) -> AsyncIterator[WorkerParts]:
             limits=settings.limits,
             sweep=settings.sweep,
             copy_threshold=spec.copy_threshold,
+            left_out=left_out,
             reached=checkpoint_from_environment(),
         )
         wanted = settings.requests

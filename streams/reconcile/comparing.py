@@ -52,9 +52,12 @@ async def compare_objects(
 
 
 def _compared_objects(part: Joined[str, ObjectState, ImageRecord], bucket: str, ports: Ports) -> Page[str]:
-    drifts = [Drift(DriftKind.MISSING, state.ref) for state in part.left_only]
+    hides = ports.left_out.hides
+    drifts = [Drift(DriftKind.MISSING, state.ref) for state in part.left_only if not hides(state)]
+    drifts += [Drift(DriftKind.LEFT_OUT, state.ref) for state, _ in part.pairs if hides(state)]
     drifts += [Drift(DriftKind.ORPHAN_ROW, ObjectRef(bucket, image.key)) for image in part.right_only]
-    drifts += [Drift(DriftKind.STALE, state.ref) for state, image in part.pairs if _is_stale(image, state, ports)]
+    seen = [(state, image) for state, image in part.pairs if not hides(state)]
+    drifts += [Drift(DriftKind.STALE, state.ref) for state, image in seen if _is_stale(image, state, ports)]
     matched = len(part.pairs)
     compared = Compared(objects=matched + len(part.left_only), rows=matched + len(part.right_only))
     return Page(part.position, compared, drifts)

@@ -23,6 +23,8 @@ class DriftKind(StrEnum):
     """A row about an earlier version of the object, or a decision under limits or a model that have changed."""
     ORPHAN_ROW = "orphan_row"
     """A row without an object."""
+    LEFT_OUT = "left_out"
+    """A row of a folder, or of an object that ``objects.exclude`` leaves out."""
     ORPHAN_CONTENT = "orphan_content"
     """A content that no image refers to, and that nobody is removing."""
     ORPHAN_VECTOR = "orphan_vector"

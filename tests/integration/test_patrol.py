@@ -53,7 +53,10 @@ def put_back(live: Live) -> float:
 def test_without_notifications_changes_are_found(
     all_servers: Addresses, twinlens_env: dict[str, str], tmp_path: Path
 ) -> None:
-    """With `objects.notifications: none` no rule is made, and what is put, overwritten and deleted is found."""
+    """With `objects.notifications: none` no rule is made, and what is put, overwritten and deleted is found.
+
+    Folders and what `objects.exclude` names are not.
+    """
     with running(all_servers, twinlens_env, {"TWINLENS_OBJECTS__NOTIFICATIONS": "none"}, tmp_path) as live:
         assert live.settles().total == 0
         live.put("new.png", picture(100))
@@ -61,6 +64,10 @@ def test_without_notifications_changes_are_found(
         live.delete("1.png")
         settled = live.settles(gone=[picture(1)])
         assert settled.total == 0, settled.as_json()
+        known = live.catalog_keys()
+        for key, data in (("folder/", b""), ("folder/._1.png", picture(102)), ("folder/last.png", picture(103))):
+            live.put(key, data)
+        until(lambda: live.catalog_keys() == {*known, "folder/last.png"}, "the picture beside what is left out")
         assert rules(live) == []
         assert put_back(live) == 0
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from schemas.errors import ConfigurationError, ObjectStoreOutage
 from schemas.patrol import last_round_name
+from schemas.records import ObjectRef
 from schemas.settings import ObjectSettings, PatrolSettings
+from streams.hints import object_hint
 from streams.reconcile.patrol import BACKLOG, LONGEST_WAIT_S, PAUSE_S, Patrol, Surroundings
 from streams.reconcile.run import Scope
 from tests.unit.pictures import picture
@@ -162,6 +165,48 @@ async def test_never_empties_the_catalog() -> None:
         await patrol.round()
     assert len(installation.outbox.sent) == sent
     assert "20 of 60" in installation.catalog.positions[last_round_name(BUCKET)]["refused"][0]
+
+
+async def test_a_change_of_what_is_left_out_takes_effect() -> None:
+    """Rows of what is left out go, however many they are, and come back once it no longer is."""
+    installation, around = await filled(60)
+    installation.exclude("00[0-2]*.png")
+    await around.patrol(installation).round()
+    await installation.work()
+    known = {image.key for image in installation.catalog.image_rows.values()}
+    assert known == {f"{number:04}.png" for number in range(30, 60)}
+    installation.exclude()
+    await around.patrol(installation).round()
+    await installation.work()
+    assert installation.agrees()
+
+
+async def test_a_row_of_a_folder_goes_and_does_not_come_back() -> None:
+    """A folder that was recorded as an empty picture is forgotten; one that was not is let be."""
+    installation, around = await filled(1)
+    installation.put("trip/", b"")
+    installation.ports = replace(installation.ports, objects=installation.objects)
+    await installation.ports.outbox.send([object_hint(ObjectRef(BUCKET, "trip/"), "Requested", installation.ports)])
+    await installation.work()
+    assert [str(image.reason) for image in installation.catalog.image_rows.values() if image.reason] == ["empty"]
+    installation.exclude()
+    await around.patrol(installation).round()
+    await installation.work()
+    assert {image.key for image in installation.catalog.image_rows.values()} == {"0000.png"}
+    sent = len(installation.outbox.sent)
+    await around.patrol(installation).round()
+    assert len(installation.outbox.sent) == sent
+
+
+async def test_an_announced_object_that_is_left_out_is_not_recorded() -> None:
+    """Neither a folder nor what a glob matches becomes a row, whoever announces it."""
+    installation, _ = await filled(1)
+    installation.exclude("**/._*")
+    for key in ("trip/", "trip/._a.png"):
+        installation.put(key, b"")
+        await installation.ports.outbox.send([object_hint(ObjectRef(BUCKET, key), "Requested", installation.ports)])
+    await installation.work()
+    assert {image.key for image in installation.catalog.image_rows.values()} == {"0000.png"}
 
 
 async def test_the_rule_is_looked_at_in_every_round_and_what_was_found_is_remembered() -> None:

@@ -132,6 +132,19 @@ def test_a_well_known_secret_is_refused_in_production(secret: str, monkeypatch: 
     assert secret not in str(refused.value)
 
 
+@pytest.mark.parametrize("glob", ["[z-a]", "!", "a\\"])
+def test_a_glob_that_is_none_is_refused(glob: str) -> None:
+    """The text names the setting and the glob."""
+    with pytest.raises(ConfigurationError, match=r"objects\.exclude.*is no glob"):
+        load_settings(objects={"exclude": [glob]})
+
+
+def test_somebody_has_to_notice_changes() -> None:
+    """Without notifications and without the patrol nothing would ever be found."""
+    with pytest.raises(ConfigurationError, match="nobody would notice"):
+        load_settings(objects={"notifications": "none"}, patrol={"rate": 0})
+
+
 def test_secrets_do_not_show() -> None:
     """Settings can be logged."""
     settings = Settings.model_validate({"database": {"url": "mysql+asyncmy://u:hidden@db/twinlens"}})
