@@ -48,7 +48,7 @@ async def worker_parts(settings: Settings) -> AsyncIterator[WorkerParts]:
     async with AsyncExitStack() as closing:
         objects = open_objects(settings.objects)
         closing.push_async_callback(objects.close)
-        catalog = SqlCatalog(create_engine(settings.database))
+        catalog = SqlCatalog(create_engine(settings.database), settings.objects.buckets)
         closing.push_async_callback(catalog.close)
         vectors = MilvusVectors(settings.vectors)
         closing.push_async_callback(vectors.close)

@@ -179,7 +179,9 @@ class Worker:
             embedder = OnnxEmbedder(self._parts.spec, threads=threads, providers=settings.model.providers)
             self._inference = InferenceThreads(embedder, settings.limits, decode_threads=settings.index.decode_threads)
             dead_letters = DeadLetters(ports, patience, "index", settings.kafka.max_message_bytes)
-            self._index = Index(ports, patience, dead_letters, settings.index, self._inference)
+            self._index = Index(
+                ports, patience, dead_letters, settings.index, self._inference, buckets=settings.objects.buckets
+            )
             apps.add_index_agent(app, self._index, settings, fatal, ports.reached)
         return app
 

@@ -107,14 +107,15 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-def _by(index: str, query: Select[Any], table: Table) -> Select[Any]:
+def by_index(index: str, query: Select[Any], table: Table) -> Select[Any]:
+    """The query with a hint: MySQL may scan the table otherwise."""
     for dialect in ("mysql", "mariadb"):
         query = query.with_hint(table, f"FORCE INDEX ({index})", dialect)
     return query
 
 
 SELECT_IMAGES: Final = select(images).where(images.c.id.in_(_IDS))
-LOCK_IMAGES: Final = _by("uq_images_id", SELECT_IMAGES, images).order_by(images.c.id).with_for_update()
+LOCK_IMAGES: Final = by_index("uq_images_id", SELECT_IMAGES, images).order_by(images.c.id).with_for_update()
 """These take ``ids``."""
 
 
@@ -148,7 +149,7 @@ def select_contents(buckets: int) -> Select[Any]:
 @lru_cache(maxsize=64)
 def lock_contents(buckets: int) -> Select[Any]:
     """The same, locked in order."""
-    ordered = _by("PRIMARY", select_contents(buckets), contents).order_by(contents.c.bucket, contents.c.sha256)
+    ordered = by_index("PRIMARY", select_contents(buckets), contents).order_by(contents.c.bucket, contents.c.sha256)
     return ordered.with_for_update()
 
 

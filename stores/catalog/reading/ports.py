@@ -28,6 +28,8 @@ class ImageFilter:
     """
 
     bucket: str | None = None
+    among: tuple[str, ...] | None = None
+    """Of all these buckets, if ``bucket`` names none."""
     prefix: str | None = None
     key: str | None = None
     external_id: str | None = None
@@ -195,7 +197,10 @@ class DuplicateReader(Protocol):
 
 
 class CatalogReader(ImageReader, HitReader, StatisticsReader, DuplicateReader, Protocol):
-    """All of it."""
+    """All of it.
+
+    A reader is opened for certain buckets or for all: rows of others are not there for it.
+    """
 
     async def close(self) -> None:
         """Close all connections."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -43,16 +44,20 @@ _JOINED = select(*JOINED_COLUMNS).select_from(with_content())
 _BY_ID = _JOINED.where(EXISTS, images.c.id.in_(bindparam("ids", expanding=True)))
 
 
-def open_reader(settings: DatabaseSettings) -> SqlCatalogReader:
+def open_reader(settings: DatabaseSettings, buckets: Collection[str] | None = None) -> SqlCatalogReader:
     """The reader on connections of its own. Connects on first use."""
-    return SqlCatalogReader(create_engine(settings))
+    return SqlCatalogReader(create_engine(settings), buckets)
 
 
 class SqlCatalogReader(CatalogReader):
-    """Each call is a short read on a pooled connection, or two. A connection that was lost is replaced once a read."""
+    """Each call is a short read on a pooled connection, or two. A connection that was lost is replaced once a read.
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    ``buckets`` of None means all.
+    """
+
+    def __init__(self, engine: AsyncEngine, buckets: Collection[str] | None = None) -> None:
         self._engine = engine
+        self._buckets = None if buckets is None else tuple(sorted(buckets))
 
     async def _rows(self, query: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
         return await fetch(self._engine, query, parameters)
@@ -65,18 +70,19 @@ class SqlCatalogReader(CatalogReader):
         wanted = sorted(image_ids)
         for start in range(0, len(wanted), _CHUNK):
             for row in await self._rows(_BY_ID, {"ids": wanted[start : start + _CHUNK]}):
-                found[row.id] = joined_record(row)
+                if self._has(row.bucket):
+                    found[row.id] = joined_record(row)
         return found
 
     async def page(
         self, where: ImageFilter, *, order: ImageOrder, after: Position | None, limit: int, offset: int = 0
     ) -> list[CatalogImage]:
-        query = _JOINED.where(*matches(where))
+        query = _JOINED.where(*self._matches(where))
         query = _ordered(query, order, after).limit(limit).offset(offset)
         return [joined_record(row) for row in await self._rows(query)]
 
     async def count(self, where: ImageFilter) -> int:
-        query = select(func.count().label("n")).select_from(with_content()).where(*matches(where))
+        query = select(func.count().label("n")).select_from(with_content()).where(*self._matches(where))
         return int((await self._rows(query))[0].n)
 
     async def hits(
@@ -84,7 +90,7 @@ class SqlCatalogReader(CatalogReader):
     ) -> list[FoundContent]:
         if not vector_ids and not digests:
             return []
-        looked_for = parameters(vector_ids, digests)
+        looked_for, where = parameters(vector_ids, digests), self._narrowed(where)
         rows = await self._rows(rows_found(where), looked_for)
         if len(rows) < looked_for["most"]:
             return grouped(rows, numbered=False)
@@ -101,7 +107,7 @@ class SqlCatalogReader(CatalogReader):
             select(contents.c.vector_id)
             .distinct()
             .select_from(of_content())
-            .where(contents.c.state.in_(SEARCHABLE), *matches(where))
+            .where(contents.c.state.in_(SEARCHABLE), *self._matches(where))
             .limit(limit)
         )
         return [row.vector_id for row in await self._rows(query)]
@@ -117,10 +123,10 @@ class SqlCatalogReader(CatalogReader):
                 func.min(case((IS_PENDING, images.c.updated_at))).label("oldest_pending"),
             )
             .select_from(with_content())
-            .where(*matches(ImageFilter(bucket=bucket)))
+            .where(*self._matches(ImageFilter(bucket=bucket)))
         )
         distinct = select(func.count().label("n")).select_from(contents)
-        distinct = distinct.where(contents.c.state != str(ContentState.DELETING), *_in_bucket(bucket))
+        distinct = distinct.where(contents.c.state != str(ContentState.DELETING), *self._in_bucket(bucket))
         row = (await self._rows(query))[0]
         return Statistics(
             objects=int(row.objects),
@@ -134,7 +140,7 @@ class SqlCatalogReader(CatalogReader):
 
     async def indexed_per_minute(self, since: datetime, bucket: str | None) -> dict[datetime, int]:
         # The databases have no common function for "the start of the minute", and an hour's times are few.
-        query = select(contents.c.indexed_at).where(contents.c.indexed_at >= since, *_in_bucket(bucket))
+        query = select(contents.c.indexed_at).where(contents.c.indexed_at >= since, *self._in_bucket(bucket))
         counts: dict[datetime, int] = {}
         for row in await self._rows(query):
             minute = row.indexed_at.replace(second=0, microsecond=0)
@@ -147,7 +153,7 @@ class SqlCatalogReader(CatalogReader):
         query = (
             select(slug, func.count().label("n"))
             .select_from(with_content())
-            .where(*matches(ImageFilter(bucket=bucket)), IS_REJECTED)
+            .where(*self._matches(ImageFilter(bucket=bucket)), IS_REJECTED)
             .group_by(slug)
         )
         counted = {row.slug: int(row.n) for row in await self._rows(query)}
@@ -157,30 +163,30 @@ class SqlCatalogReader(CatalogReader):
         objects = func.count().label("objects")
         query = (
             select(images.c.bucket, images.c.content_sha256, objects)
-            .where(EXISTS, images.c.content_sha256.is_not(None), images.c.reason.is_(None))
+            .where(*self._matches(ImageFilter(bucket=bucket)), images.c.content_sha256.is_not(None))
+            .where(images.c.reason.is_(None))
             .group_by(images.c.bucket, images.c.content_sha256)
             .having(func.count() > 1)
             .order_by(images.c.bucket, images.c.content_sha256)
             .limit(limit)
         )
-        if bucket is not None:
-            query = query.where(images.c.bucket == bucket)
         if after is not None:
             query = query.where(_beyond((images.c.bucket, images.c.content_sha256), after))
         rows = await self._rows(query)
         return [SameBytes(ContentId(row.bucket, row.content_sha256), int(row.objects)) for row in rows]
 
     async def of_contents(self, content_ids: Sequence[ContentId]) -> dict[ContentId, FoundContent]:
-        if not content_ids:
+        ours = [content_id for content_id in content_ids if self._has(content_id.bucket)]
+        if not ours:
             return {}
-        rows = await self._rows(numbered_among(content_ids))
+        rows = await self._rows(numbered_among(ours))
         return {each.content.id: each for each in grouped(rows, numbered=True)}
 
     async def contents_after(self, vector_id: int, *, bucket: str | None, limit: int) -> list[ContentRecord]:
         query = (
             select(*CONTENT_COLUMNS)
             .where(contents.c.vector_id > vector_id, contents.c.state == str(ContentState.INDEXED))
-            .where(*_in_bucket(bucket))
+            .where(*self._in_bucket(bucket))
             .order_by(contents.c.vector_id)
             .limit(limit)
         )
@@ -198,9 +204,24 @@ class SqlCatalogReader(CatalogReader):
     async def close(self) -> None:
         await self._engine.dispose()
 
+    def _has(self, bucket: str) -> bool:
+        return self._buckets is None or bucket in self._buckets
 
-def _in_bucket(bucket: str | None) -> list[ColumnElement[bool]]:
-    return [] if bucket is None else [contents.c.bucket == bucket]
+    def _narrowed(self, where: ImageFilter) -> ImageFilter:
+        """The filter within the buckets of this reader."""
+        if where.bucket is None:
+            return replace(where, among=self._buckets)
+        return where if self._has(where.bucket) else replace(where, among=())
+
+    def _matches(self, where: ImageFilter) -> list[ColumnElement[bool]]:
+        return matches(self._narrowed(where))
+
+    def _in_bucket(self, bucket: str | None) -> list[ColumnElement[bool]]:
+        """The same for contents."""
+        if bucket is not None and self._has(bucket):
+            return [contents.c.bucket == bucket]
+        among = () if bucket is not None else self._buckets
+        return [] if among is None else [contents.c.bucket.in_(among)]
 
 
 def _count(condition: ColumnElement[bool]) -> ColumnElement[Any]:

@@ -100,7 +100,14 @@ class Installation:
         aside = DeadLetters(self.ports, self.patience, "ingest", self.settings.kafka.max_message_bytes)
         ingest = Ingest(self.ports, self.patience, aside, self.settings)
         inference = InferenceThreads(HistogramEmbedder(), self.settings.limits, decode_threads=1)
-        index = Index(self.ports, self.patience, replace(aside, stage="index"), self.settings.index, inference)
+        index = Index(
+            self.ports,
+            self.patience,
+            replace(aside, stage="index"),
+            self.settings.index,
+            inference,
+            buckets=self.settings.objects.buckets,
+        )
         try:
             while self._handled < len(self.outbox.sent):
                 fresh = self.outbox.sent[self._handled :]
