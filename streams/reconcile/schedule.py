@@ -2,7 +2,8 @@
 
 Events can be lost where nobody sees it: an object store announces nothing in the first moment after its start, and
 may have stored what it never acknowledged. So everything is compared after each outage that was seen, after a time
-in which no ingest worker watched, after events expired unread, at the very start, and every few hours.
+in which no ingest worker watched, after events expired unread, at the very start, when a bucket is added, and every few
+hours.
 
 Who asks and who works are two: any ingest worker writes down that a comparison is wanted; the one that has the first
 partition of the bucket events does it. Two at once, around a rebalance, would do no harm but work.
@@ -35,8 +36,9 @@ LOOK_S: Final = 1.0
 LOSING: Final = ("objects", "broker")
 """The dependencies whose outages can lose events."""
 
-WATCHED, WANTED, LAST = "reconcile:watched", "reconcile:wanted", "reconcile:last"
-"""Names of what is kept in the catalog: the last moment that was watched, the last wish, the last complete run."""
+WATCHED, WANTED, LAST = "reconcile:watch", "reconcile:wanted", "reconcile:last"
+"""Names of what is kept in the catalog: the last moment that was watched and the buckets, the last wish, the last
+complete run."""
 
 log = structlog.get_logger(__name__)
 
@@ -100,19 +102,22 @@ class Schedule:
         log.info("reconcile_wanted", reason=reason)
 
     async def _look_back(self) -> None:
-        """Ask for a comparison if nobody was watching before this worker began to lead."""
+        """Ask for a comparison if nobody was watching, or not all buckets, before this worker began to lead."""
         watched = await self._patience.run(lambda: self._ports.catalog.progress(WATCHED))
         if watched is None:
             await self.want("first_start")
             return
-        gap = self._ports.clock.now() - datetime.fromisoformat(watched)
-        if self._settings.reconcile.after_outage and gap > UNWATCHED:
+        gap = self._ports.clock.now() - datetime.fromisoformat(watched["at"])
+        if not set(self._settings.objects.buckets) <= set(watched["buckets"]):
+            await self.want("new_bucket")
+        elif self._settings.reconcile.after_outage and gap > UNWATCHED:
             await self.want("unwatched")
 
     async def _note_watch(self) -> None:
         now = self._ports.clock.now()
         if self._noted is None or now - self._noted >= WATCH_NOTED:
-            await self._patience.run(lambda: self._ports.catalog.save_progress(WATCHED, now.isoformat(), now))
+            watched = {"at": now.isoformat(), "buckets": list(self._settings.objects.buckets)}
+            await self._patience.run(lambda: self._ports.catalog.save_progress(WATCHED, watched, now))
             self._noted = now
 
     async def work(self) -> None:
