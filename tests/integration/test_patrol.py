@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +13,7 @@ from pathlib import Path
 from minio.notificationconfig import NotificationConfig, QueueConfig, SuffixFilterRule
 
 from tests.chaos.live import QUICK, Live, until
+from tests.chaos.reading import read_bucket, read_catalog, read_topic, read_vector_ids
 from tests.stack.stack import Addresses
 from tests.unit.pictures import picture
 
@@ -75,7 +80,10 @@ def test_without_notifications_changes_are_found(
 def test_a_rule_is_put_back_and_a_bucket_made_anew_is_healed(
     all_servers: Addresses, twinlens_env: dict[str, str], tmp_path: Path
 ) -> None:
-    """A rule that is gone, narrowed, or lost with its bucket comes back, and what happened meanwhile is found."""
+    """A rule that is gone, narrowed, or lost with its bucket comes back, and what happened meanwhile is found.
+
+    In the end `twinlens forget-bucket` leaves nothing of it but the objects.
+    """
     with running(all_servers, twinlens_env, {}, tmp_path) as live:
         until(lambda: bool(rules(live)), "the rule of `twinlens setup`")
         whole = rules(live)
@@ -100,3 +108,25 @@ def test_a_rule_is_put_back_and_a_bucket_made_anew_is_healed(
         settled = live.settles()
         assert settled.total == 0, settled.as_json()
         assert live.catalog_keys() == {"in the new bucket.png"}
+    forget(live)
+
+
+def forget(live: Live) -> None:
+    """Run `twinlens forget-bucket` on the stopped installation: nothing is left of the bucket but its objects."""
+    without = {"TWINLENS_OBJECTS__BUCKETS": '["another"]'}
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("twinlens")), "forget-bucket", live.bucket],
+        env={**os.environ, **live.environment, **without},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 images, 1 contents" in done.stdout
+    rows = asyncio.run(read_catalog(live.place))
+    assert (rows.images, rows.states, rows.unfinished) == ({}, {}, [])
+    assert read_vector_ids(live.place) == set()
+    last = dict(asyncio.run(read_topic(live.place, "image-changes")))
+    assert last[f"{live.bucket}/in the new bucket.png".encode()] is None
+    assert set(read_bucket(live.place)) == {"in the new bucket.png"}
