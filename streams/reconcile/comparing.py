@@ -52,15 +52,22 @@ async def compare_objects(
 
 
 def _compared_objects(part: Joined[str, ObjectState, ImageRecord], bucket: str, ports: Ports) -> Page[str]:
-    hides = ports.left_out.hides
-    drifts = [Drift(DriftKind.MISSING, state.ref) for state in part.left_only if not hides(state)]
-    drifts += [Drift(DriftKind.LEFT_OUT, state.ref) for state, _ in part.pairs if hides(state)]
-    drifts += [Drift(DriftKind.ORPHAN_ROW, ObjectRef(bucket, image.key)) for image in part.right_only]
-    seen = [(state, image) for state, image in part.pairs if not hides(state)]
-    drifts += [Drift(DriftKind.STALE, state.ref) for state, image in seen if _is_stale(image, state, ports)]
+    drifts = [_drift(DriftKind.MISSING, state) for state in part.left_only if not ports.left_out.hides(state)]
+    drifts += [
+        Drift(DriftKind.ORPHAN_ROW, ObjectRef(bucket, image.key), seen=image.version) for image in part.right_only
+    ]
+    for state, image in part.pairs:
+        if ports.left_out.hides(state):
+            drifts.append(_drift(DriftKind.LEFT_OUT, state))
+        elif _is_stale(image, state, ports):
+            drifts.append(_drift(DriftKind.STALE, state))
     matched = len(part.pairs)
     compared = Compared(objects=matched + len(part.left_only), rows=matched + len(part.right_only))
     return Page(part.position, compared, drifts)
+
+
+def _drift(kind: DriftKind, state: ObjectState) -> Drift:
+    return Drift(kind, state.ref, seen=state.fingerprint)
 
 
 def _is_stale(image: ImageRecord, state: ObjectState, ports: Ports) -> bool:

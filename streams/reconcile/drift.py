@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -46,10 +47,11 @@ class VectorRef(NamedTuple):
 
 
 class Drift(NamedTuple):
-    """One difference."""
+    """One difference. ``seen`` tells the versions of one object or row apart: equal drifts are the same difference."""
 
     kind: DriftKind
     subject: ObjectRef | ContentId | VectorRef
+    seen: Hashable = None
 
 
 class Phase(StrEnum):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
+from cachetools import TTLCache
 
 from schemas.errors import ConfigurationError, Outage
 from schemas.patrol import PatrolRound, Rule, last_round_name
@@ -20,7 +21,7 @@ from schemas.settings import Settings
 from streams import metrics
 from streams.patience import Patience
 from streams.ports import Ports
-from streams.reconcile.drift import Phase, Report
+from streams.reconcile.drift import Drift, Phase, Report
 from streams.reconcile.run import Reconciliation, Scope, Sleep
 
 PAUSE_S: Final = 10.0
@@ -30,6 +31,10 @@ BACKLOG: Final = 200
 LONGEST_WAIT_S: Final = 600.0
 """For the backlog, after each page: a backlog that never ends makes the patrol slow, and does not stop it."""
 LOOK_S: Final = 1.0
+HINTED_AGAIN_S: Final = 3600.0
+"""So soon after a hint about a difference another one is sent: what a look does not mend, many will not."""
+HINTS_KEPT: Final = 20_000
+"""Differences that are remembered as hinted at; some megabytes."""
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +69,9 @@ class Patrol:
         self._around = around
         self._sleep = sleep
         self._refused = False
+        self._hinted: TTLCache[Drift, bool] = TTLCache(
+            HINTS_KEPT, HINTED_AGAIN_S, timer=lambda: ports.clock.now().timestamp()
+        )
 
     async def work_for_ever(self) -> None:
         """Round after round. An outage breaks a round off, and it is gone on with later."""
@@ -71,6 +79,8 @@ class Patrol:
             try:
                 await self.round()
             except Outage as error:
+                # Perhaps before what was to be sent was sent.
+                self._hinted.clear()
                 log.warning("patrol_broken_off", bucket=self._bucket, dependency=error.dependency, error=str(error))
             await self._sleep(PAUSE_S)
 
@@ -81,7 +91,12 @@ class Patrol:
             return
         rule = await self._look_at_rule()
         run = Reconciliation(
-            self._ports, self._patience, self._settings.reconcile, rate=self._settings.patrol.rate, sleep=self._sleep
+            self._ports,
+            self._patience,
+            self._settings.reconcile,
+            rate=self._settings.patrol.rate,
+            is_news=self._is_news,
+            sleep=self._sleep,
         )
         async with aclosing(run.run(Scope(self._bucket, patrol=True))) as reports:
             async for report in reports:
@@ -91,6 +106,12 @@ class Patrol:
                 await self._give_way()
                 if not self._around.leads():
                     return
+
+    def _is_news(self, drift: Drift) -> bool:
+        known = drift in self._hinted
+        if not known:
+            self._hinted[drift] = True
+        return not known
 
     async def _look_at_rule(self) -> Rule:
         if self._settings.objects.notifications == "none":
@@ -121,7 +142,7 @@ class Patrol:
         metrics.PATROL_ROUNDS.labels(self._bucket).inc()
         metrics.PATROL_ROUND_SECONDS.labels(self._bucket).set(took_s)
         metrics.PATROLLED_TIMESTAMP.labels(self._bucket).set(now.timestamp())
-        if report.differences:
+        if report.hints:
             drift = {str(kind): count for kind, count in report.drift.items()}
             log.info("patrol_found", bucket=self._bucket, hints=report.hints, examples=report.examples, **drift)
         if report.refused and not self._refused:

@@ -61,6 +61,8 @@ class Scope:
 class Reconciliation:
     """Compares and heals, ``rate`` (by default that of the settings) objects, rows or vectors a second at most.
 
+    ``is_news`` is asked before a hint about a difference is sent; by default all are.
+
     Rows are never written here: hints go where the object store's events go.
     """
 
@@ -71,6 +73,7 @@ class Reconciliation:
         settings: ReconcileSettings,
         *,
         rate: int | None = None,
+        is_news: Callable[[Drift], bool] = lambda _drift: True,
         sleep: Sleep = asyncio.sleep,
         page: int = PAGE,
     ) -> None:
@@ -78,6 +81,7 @@ class Reconciliation:
         self._patience = patience
         self._settings = settings
         self._rate = rate or settings.rate
+        self._is_news = is_news
         self._sleep = sleep
         self._page = page
         self._candidates: list[int] = []
@@ -212,7 +216,8 @@ class Reconciliation:
             await self._pace(len(chunk))
 
     async def _send(self, drifts: Sequence[Drift], report: Report, scope: Scope) -> None:
-        messages = [message for drift in drifts if (message := self._message(drift, scope)) is not None]
+        news = [drift for drift in drifts if self._is_news(drift)]
+        messages = [message for drift in news if (message := self._message(drift, scope)) is not None]
         if messages:
             await self._patience.run(lambda: self._ports.outbox.send(messages))
             report.hints += len(messages)
