@@ -20,6 +20,7 @@ from streams.reconcile.run import Reconciliation, Scope
 _HEALED_BY = {
     DriftKind.MISSING: "look at the object",
     DriftKind.STALE: "look at the object or its content",
+    DriftKind.UNREADABLE: "look at the object or its content",
     DriftKind.ORPHAN_ROW: "look at the object",
     DriftKind.LEFT_OUT: "look at the object",
     DriftKind.ORPHAN_CONTENT: "look at the content",

@@ -2,7 +2,8 @@
 
 TwinlensError
 ├── Outage                    infrastructure is away or busy: wait and try again
-│   ├── ObjectStoreOutage     (a missing bucket too: an unmounted volume must never look like a delete)
+│   ├── ObjectStoreOutage     the server, or one answer of it: ``streams.scope`` finds out how far it reaches
+│   │   └── BucketOutage      one bucket, gone or denied: an unmounted volume must never look like a delete
 │   ├── CatalogOutage
 │   │   └── CatalogContention (a deadlock or lock time-out: the transaction is run again, nothing is down)
 │   ├── VectorIndexOutage
@@ -10,12 +11,18 @@ TwinlensError
 ├── Rejection                 a fact about one object or picture: recorded, never retried by itself
 │   ├── ObjectTooLarge
 │   └── ... imaging.errors    (undecodable pictures)
+├── ObjectUnreadable          a fact about one object, too: recorded, and looked at again on a schedule
 ├── MalformedMessage          a message that can't be understood: a dead letter
 ├── PreconditionFailed        a conditional PUT lost to another writer
 ├── RefusedUrl                a URL that the guard does not fetch
 ├── RequestRefused            a producer's request that can't be carried out
 └── ConfigurationError        the operator has to change something before this can run
 """
+
+from typing import Final
+
+TIMEOUT: Final = "Timeout"
+"""The ``code`` of an ObjectStoreOutage where the server has accepted a request and does not answer it."""
 
 
 class TwinlensError(Exception):
@@ -32,9 +39,27 @@ class Outage(TwinlensError):
 
 
 class ObjectStoreOutage(Outage):
-    """The object store is unreachable, answers 5xx, or a configured bucket is not there."""
+    """The object store did not do what it was asked for: unreachable, 5xx, refused, a bucket that is not there.
+
+    ``code`` is the server's name for it, or ours. ``definite`` says that the server has understood and refused (4xx):
+    the same question at once would get the same answer.
+    """
 
     dependency = "objects"
+
+    def __init__(self, text: str, *, code: str = "Unknown", definite: bool = False) -> None:
+        super().__init__(text)
+        self.code = code
+        self.definite = definite
+
+
+class BucketOutage(ObjectStoreOutage):
+    """The server answers, and says that a bucket is gone, or that we have no rights to it."""
+
+    def __init__(self, text: str, *, bucket: str) -> None:
+        super().__init__(text)
+        self.bucket = bucket
+        self.dependency = f"bucket:{bucket}"
 
 
 class CatalogOutage(Outage):
@@ -72,6 +97,14 @@ class ObjectTooLarge(Rejection):
     """The object has more bytes than ``limits.max_object_bytes``."""
 
     reason = "too_many_bytes"
+
+
+class ObjectUnreadable(TwinlensError):
+    """The server answers about the bucket, but not about this object; ``code`` is its name for the reason, or ours."""
+
+    def __init__(self, text: str, *, code: str) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class MalformedMessage(TwinlensError):

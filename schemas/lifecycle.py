@@ -23,6 +23,7 @@ A **content** is distinct bytes in a bucket. Its state says where it stands on i
 | ``refund_attempt`` | PENDING | the attempt ended for a reason that lay elsewhere |
 | ``record_indexed`` | PENDING → INDEXED | its vector is stored |
 | ``reject`` | PENDING → REJECTED | it is no picture, or all attempts are used up |
+| ``reject_unreadable`` | PENDING → REJECTED | none of its objects can be read; it is tried again on a schedule |
 | ``restart`` | any → PENDING | its vector was lost, limits or model changed, somebody asked, it came back |
 | ``retire`` | any → DELETING | no object refers to it |
 | ``mark_dirty``, ``postpone``, ``clear_dirty`` | none | it is put on the to-do list, stays there, is taken off |
@@ -39,6 +40,8 @@ and its content's (``image_state``)::
 |---|---|
 | ``new_image`` | a placeholder, to have a row to lock; version 0, never committed |
 | ``record_object`` | the object was looked at while the row was locked |
+| ``record_unreadable`` | likewise, and only a listing told of it; it is tried again on a schedule |
+| ``look_again`` | likewise, and it seems to be what it was: it stays, and is looked at again on that schedule |
 | ``record_absence`` | likewise, and it was not there: a tombstone, until that was published |
 | ``mark_to_publish`` | something is about to be sent that the row does not announce |
 | ``record_published`` | the broker has accepted the snapshot |
@@ -67,6 +70,8 @@ from schemas.records import (
 
 GAVE_UP: Final = "gave_up"
 """The slug of the reason when every attempt failed for a reason that is a bug."""
+UNREADABLE: Final = "unreadable"
+"""The slug of the reason when the object store answers, but not about this object; the detail is its error code."""
 EXTERNAL_ID_MAX: Final = 255
 METADATA_MAX_BYTES: Final = 2048
 """S3's own limit for user metadata."""
@@ -252,6 +257,7 @@ def record_indexed(
         format=picture.format,
         nearest=nearest,
         indexed_at=now,
+        retry_due=None,
     )
 
 
@@ -265,12 +271,38 @@ def reject(content: ContentRecord, reason: Reason, limits: str, now: datetime) -
         model=None,
         nearest=(),
         indexed_at=now,
+        retry_due=None,
     )
+
+
+def reject_unreadable(
+    content: ContentRecord, reason: Reason, limits: str, now: datetime, wait: timedelta
+) -> ContentRecord:
+    """None of its objects can be read just now: it is tried again after ``wait``.
+
+    Where that was so before, time and schedule stay as they were: they tell how long it has lasted.
+    """
+    lasting = content.retry_due is not None
+    rejected = reject(content, reason, limits, (content.indexed_at or now) if lasting else now)
+    return replace(rejected, retry_due=content.retry_due if lasting else now + wait)
 
 
 def forget_retired(content: ContentRecord, deleted: Collection[int]) -> ContentRecord:
     """The vectors under these ids of former lives are deleted."""
     return replace(content, retired=tuple(vector_id for vector_id in content.retired if vector_id not in deleted))
+
+
+# What can't be read, and is tried again.
+
+
+def is_unreadable(reason: Reason | None) -> bool:
+    """Whether that is why something was rejected."""
+    return reason is not None and reason.slug == UNREADABLE
+
+
+def postpone_retry[R: (ImageRecord, ContentRecord)](row: R, due: datetime) -> R:
+    """The sweep has it tried again now, and does so again when it is due, unless it could be read meanwhile."""
+    return row if row.retry_due is None else replace(row, retry_due=due)
 
 
 # What is known of images.
@@ -305,13 +337,41 @@ def record_object(
         last_modified=state.last_modified,
         sequencer=sequencer,
         created_at=image.created_at if image.exists else now,
+        retry_due=None,
     )
     return _changed(recorded, now, wait)
 
 
+def record_unreadable(
+    image: ImageRecord,
+    state: ObjectState,
+    reason: Reason,
+    sequencer: str | None,
+    now: datetime,
+    wait: timedelta,
+    retry_wait: timedelta,
+) -> ImageRecord:
+    """A listing told of the object while the row was locked, and the object can't be read: tried again later."""
+    return replace(record_object(image, state, None, reason, sequencer, now, wait), retry_due=now + retry_wait)
+
+
+def look_again(image: ImageRecord, now: datetime, retry_wait: timedelta) -> ImageRecord:
+    """The object can't be read, and seems to be the one that the row is about: nothing changes until it can be."""
+    return replace(image, retry_due=image.retry_due or now + retry_wait)
+
+
 def record_absence(image: ImageRecord, sequencer: str | None, now: datetime, wait: timedelta) -> ImageRecord:
     """The object was not there while the row was locked: a tombstone, which is deleted once that was published."""
-    tombstone = replace(image, sha256=None, etag=None, size=0, last_modified=None, reason=None, sequencer=sequencer)
+    tombstone = replace(
+        image,
+        sha256=None,
+        etag=None,
+        size=0,
+        last_modified=None,
+        reason=None,
+        sequencer=sequencer,
+        retry_due=None,
+    )
     return _changed(tombstone, now, wait)
 
 

@@ -108,6 +108,7 @@ class ImageRecord:
     A row without an ETag is a tombstone (or a placeholder that was locked before its first look): the object
     is not there. A row with a ``reason`` was rejected for the object's own sake (size), and has no content.
     ``sequencer`` is that of the announcement after which the object was looked at for this row, if it had one.
+    ``retry_due`` is when one that can't be read is tried again.
     """
 
     id: str
@@ -129,6 +130,7 @@ class ImageRecord:
     created_at: datetime | None = None
     updated_at: datetime | None = None
     publish_due: datetime | None = None
+    retry_due: datetime | None = None
 
     @property
     def ref(self) -> ObjectRef:
@@ -166,7 +168,8 @@ class ContentRecord:
     ``model`` is the model that an indexed content was embedded with; ``limits`` names the limits under which
     a rejected one was refused; ``indexed_at`` is when it was indexed or rejected. ``dirty_since`` is set while the
     index may not agree with the row yet. ``retired`` are vector
-    ids that the content had before and whose vectors may still be there.
+    ids that the content had before and whose vectors may still be there. ``retry_due`` is when one is tried again of
+    which no object could be read.
     """
 
     bucket: str
@@ -188,6 +191,7 @@ class ContentRecord:
     created_at: datetime | None = None
     indexed_at: datetime | None = None
     retired: tuple[int, ...] = ()
+    retry_due: datetime | None = None
 
     @property
     def id(self) -> ContentId:

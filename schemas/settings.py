@@ -100,7 +100,7 @@ class ObjectSettings(Section):
     folder: Path = Path("buckets")
     notifications: Literal["kafka", "none"] = "kafka"
     notification_arns: tuple[str, ...] = ("arn:minio:sqs::PRIMARY:kafka",)
-    timeout_s: Seconds = 30
+    timeout_s: Seconds = 10
 
     @field_validator("exclude")
     @classmethod
@@ -203,6 +203,8 @@ class SweepSettings(Section):
     first_wait_s: Seconds = 30
     max_wait_s: Seconds = 900
     batch_size: Positive = 500
+    unreadable_first_wait_s: Seconds = 120
+    unreadable_max_wait_s: Seconds = 14_400
 
 
 class ReconcileSettings(Section):

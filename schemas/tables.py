@@ -110,12 +110,14 @@ contents = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("indexed_at", UtcDateTime),
     Column("retired", JSON),
+    Column("retry_due", UtcDateTime),
     UniqueConstraint("vector_id", name="uq_contents_vector_id"),
     Index("ix_contents_dirty_since", "dirty_since"),
     Index("ix_contents_resend_due", "resend_due"),
     Index("ix_contents_state", "state"),
     Index("ix_contents_sha256", "sha256"),
     Index("ix_contents_md5", "md5"),
+    Index("ix_contents_retry_due", "retry_due"),
     **_Ascii,
 )
 
@@ -141,6 +143,7 @@ images = Table(
     Column("publish_due", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("retry_due", UtcDateTime),
     UniqueConstraint("id", name="uq_images_id"),
     ForeignKeyConstraint(
         ["bucket", "content_sha256"],
@@ -153,6 +156,7 @@ images = Table(
     Index("ix_images_external_id", "external_id"),
     Index("ix_images_publish_due", "publish_due"),
     Index("ix_images_created_at", "created_at"),
+    Index("ix_images_retry_due", "retry_due"),
     sqlite_autoincrement=True,
     **_Ascii,
 )

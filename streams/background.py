@@ -13,14 +13,16 @@ from faust.types import AppT
 from schemas.errors import Outage
 from schemas.settings import SweepSettings
 from streams.metrics import CONSUMER_LAG, OLDEST_PENDING_SECONDS
-from streams.patience import Outages, Patience
+from streams.patience import BUCKET, Check, Outages, Patience
 from streams.ports import Ports
+from streams.scope import CHECK_TIMEOUT_S
 
 WATCH_INTERVAL_S = 5.0
 WATCH_EXPIRED_S = 60.0
 WATCH_OBJECTS_S = 1.0
 """An object store that was restarted between two looks may have lost events without anybody knowing."""
-CHECK_TIMEOUT_S = 5.0
+LATE_CHECKS = 2
+"""Checks in a row that a dependency does not answer in time, before it counts as down: one may be our own delay."""
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +39,7 @@ async def sweep_for_ever(
             await asyncio.sleep(settings.interval_s)
 
 
-async def watch_dependencies(checks: Mapping[str, Callable[[], Awaitable[None]]], outages: Outages) -> None:
+async def watch_dependencies(checks: Mapping[str, Check], outages: Outages) -> None:
     """Notice outages while there is nothing to do, too: an object store's most quickly, see WATCH_OBJECTS_S."""
     async with asyncio.TaskGroup() as watching:
         for name, check in checks.items():
@@ -45,16 +47,22 @@ async def watch_dependencies(checks: Mapping[str, Callable[[], Awaitable[None]]]
             watching.create_task(_watch_dependency(name, check, outages, every))
 
 
-async def _watch_dependency(name: str, check: Callable[[], Awaitable[None]], outages: Outages, every: float) -> None:
+async def _watch_dependency(name: str, check: Check, outages: Outages, every: float) -> None:
+    late = 0
     while True:
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_S):
                 await check()
         except Outage as error:
-            outages.began(error)
+            # The check of a bucket may find that it is the server that is away; that has a check of its own.
+            if error.dependency == name:
+                outages.began(name, str(error))
         except TimeoutError:
-            log.debug("check_timed_out", dependency=name)
+            late += 1
+            if late >= LATE_CHECKS and not name.startswith(BUCKET):
+                outages.began(name, f"no answer within {CHECK_TIMEOUT_S:g} s, {late} times in a row")
         else:
+            late = 0
             outages.over(name)
         await asyncio.sleep(every)
 

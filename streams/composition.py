@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import stamina
 
 from imaging.model_spec import ModelSpec, load_spec
-from schemas.errors import RefusedUrl
-from schemas.settings import Settings
+from schemas.errors import BucketOutage, RefusedUrl
+from schemas.settings import ObjectSettings, Settings
 from stores.broker.kafka import KafkaOutbox
 from stores.catalog.engine import create_engine
 from stores.catalog.requests import SqlRequestLedger
@@ -21,7 +22,7 @@ from stores.objects.ports import ObjectWriter
 from stores.urls import GuardedFetcher, UnreachableUrl
 from stores.vectors.milvus import MilvusVectors
 from streams.carry_out_request import RequestPorts
-from streams.patience import Outages, Patience
+from streams.patience import BUCKET, Check, Outages, Patience
 from streams.ports import Ports
 from streams.steps import checkpoint_from_environment
 
@@ -82,4 +83,25 @@ async def worker_parts(settings: Settings) -> AsyncIterator[WorkerParts]:
             return fetched.data, fetched.content_type
 
         requests = RequestPorts(ports, objects, SqlRequestLedger(catalog), fetch, settings.objects.buckets)
-        yield WorkerParts(settings, ports, objects, Patience(settings.retry, Outages()), spec, requests)
+        outages = Outages(checks=dependency_checks(ports, settings.objects))
+        yield WorkerParts(settings, ports, objects, Patience(settings.retry, outages), spec, requests)
+
+
+def dependency_checks(ports: Ports, settings: ObjectSettings) -> dict[str, Check]:
+    """The check of each dependency, by its name; that of the object store asks for one bucket, whatever the answer."""
+
+    async def objects() -> None:
+        with suppress(BucketOutage):
+            await ports.objects.check(settings.default_bucket)
+
+    return {
+        "broker": ports.outbox.check,
+        "catalog": ports.catalog.check,
+        "objects": objects,
+        "vectors": ports.vectors.check,
+    }
+
+
+def bucket_checks(ports: Ports, settings: ObjectSettings) -> dict[str, Check]:
+    """The check of each bucket, by the name under which its outages are known."""
+    return {f"{BUCKET}{bucket}": partial(ports.objects.check, bucket) for bucket in settings.buckets}

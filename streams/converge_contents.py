@@ -14,13 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
+
+import structlog
 
 from imaging.decoding import DecodedImage
 from imaging.digest import digest_of
 from imaging.errors import UndecodableImage
 from schemas import lifecycle, similarity
-from schemas.errors import ObjectTooLarge
+from schemas.errors import BucketOutage, ObjectTooLarge, ObjectUnreadable
 from schemas.lifecycle import Picture, Rules
 from schemas.messages import ContentChanged
 from schemas.records import ContentId, ContentRecord, Neighbour, ObjectRef, Reason
@@ -30,10 +33,15 @@ from streams import metrics
 from streams.hints import object_hint
 from streams.ports import LOCKED_AT_ONCE, Ports
 from streams.publish import lock_images, publish_locked
+from streams.scope import scoped
 from streams.steps import Step
+
+log = structlog.get_logger(__name__)
 
 REFERENCES_TRIED = 100
 """Objects that are read at most in search of one that still holds the content."""
+UNREADABLE_TRIED = 3
+"""Objects that are found unreadable at most: each may take seconds, for which the batch waits."""
 
 Decode = Callable[[bytes], Awaitable[DecodedImage]]
 """Decode a picture outside the event loop. Raises UndecodableImage."""
@@ -80,8 +88,8 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Undecodable:
-    """A content that is no picture we can index."""
+class Refused:
+    """A content that can't be indexed: it is no picture, or none of its objects can be read."""
 
     content: ContentRecord
     reason: Reason
@@ -215,17 +223,27 @@ async def without_vector(contents: Collection[ContentRecord], ports: Ports) -> l
 # Getting at its picture.
 
 
-async def fetch(attempt: Attempt, ports: Ports, decode: Decode) -> Prepared | Undecodable | None:
-    """Read an object that still holds the content, and decode it; None where no object does.
+async def fetch(attempt: Attempt, ports: Ports, decode: Decode) -> Prepared | Refused | None:
+    """Read an object that still holds the content, and decode it; None where no object does, or its bucket is away.
 
     Where an object has moved on and the catalog does not know yet, a hint says so.
     """
     tried: set[ObjectRef] = set()
+    unreadable: list[Reason] = []
     references = [attempt.reference]
-    while references:
+    while references and len(unreadable) < UNREADABLE_TRIED:
         for reference in references:
             tried.add(reference.ref)
-            data = await _read(reference.ref, ports)
+            try:
+                data = await scoped(reference.ref, lambda ref=reference.ref: _read(ref, ports), ports.objects)  # type: ignore[misc]
+            except BucketOutage as error:
+                log.warning("bucket_away", bucket=error.bucket, error=str(error))
+                return None
+            except ObjectUnreadable as error:
+                unreadable.append(Reason(lifecycle.UNREADABLE, error.code))
+                if len(unreadable) == UNREADABLE_TRIED:
+                    break
+                continue
             if data is not None and (md5 := matching_md5(data, attempt.content)) is not None:
                 return await _decode(attempt.content, data, md5, ports, decode)
             await ports.outbox.send([object_hint(reference.ref, "ObjectMovedOn", ports)])
@@ -233,7 +251,7 @@ async def fetch(attempt: Attempt, ports: Ports, decode: Decode) -> Prepared | Un
         async with ports.catalog.transaction() as tx:
             found = (await tx.oldest_references([content_id], limit=REFERENCES_TRIED)).get(content_id, [])
         references = [reference for reference in found if reference.ref not in tried]
-    return None
+    return Refused(attempt.content, unreadable[0]) if unreadable else None
 
 
 def matching_md5(data: bytes, content: ContentRecord) -> str | None:
@@ -252,15 +270,13 @@ async def _read(ref: ObjectRef, ports: Ports) -> bytes | None:
     return bytes(buffer) if state is not None else None
 
 
-async def _decode(
-    content: ContentRecord, data: bytes, md5: str, ports: Ports, decode: Decode
-) -> Prepared | Undecodable:
+async def _decode(content: ContentRecord, data: bytes, md5: str, ports: Ports, decode: Decode) -> Prepared | Refused:
     await ports.reached(Step.CONTENT_FETCHED)
     try:
         with metrics.stage("decode"):
             image = await decode(data)
     except UndecodableImage as error:
-        return Undecodable(content, Reason(error.reason, error.detail))
+        return Refused(content, Reason(error.reason, error.detail))
     await ports.reached(Step.CONTENT_DECODED)
     return Prepared(content, image, md5)
 
@@ -275,16 +291,16 @@ async def refund(contents: Collection[ContentRecord], ports: Ports) -> None:
         await tx.save_contents([lifecycle.refund_attempt(row, read[row.id]) for row in rows.values()])
 
 
-async def reject(undecodable: Collection[Undecodable], ports: Ports) -> list[Settled]:
-    """Record that pictures can't be indexed, and why; a vector that one had before is deleted."""
-    if not undecodable:
+async def reject(refused: Collection[Refused], ports: Ports) -> list[Settled]:
+    """Record that contents can't be indexed, and why; a vector that one had before is deleted."""
+    if not refused:
         return []
-    read = {item.content.id: item for item in undecodable}
+    read = {item.content.id: item for item in refused}
     async with ports.catalog.transaction() as tx:
         rows = await tx.lock_contents(read)
         now = ports.clock.now()
         rejected = {
-            content_id: lifecycle.reject(rows[content_id], item.reason, ports.limits.fingerprint, now)
+            content_id: _rejected(rows[content_id], item.reason, now, ports)
             for content_id, item in read.items()
             if lifecycle.awaits(rows.get(content_id), item.content)
         }
@@ -297,6 +313,12 @@ async def reject(undecodable: Collection[Undecodable], ports: Ports) -> list[Set
         Settled.after_attempt(item.content, rejected.get(content_id), ContentOutcome.REJECTED)
         for content_id, item in read.items()
     ]
+
+
+def _rejected(row: ContentRecord, reason: Reason, now: datetime, ports: Ports) -> ContentRecord:
+    if lifecycle.is_unreadable(reason):
+        return lifecycle.reject_unreadable(row, reason, ports.limits.fingerprint, now, ports.retry_wait)
+    return lifecycle.reject(row, reason, ports.limits.fingerprint, now)
 
 
 # Storing and recording its vector.

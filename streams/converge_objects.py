@@ -5,20 +5,24 @@ the image's row*: so the last writer of a row is right, whatever the order of th
 
     hints ─► known? ─► observe ∥ ─► lock images ─► HEAD again ∥ ─► lock contents ─► transitions ─► save ─► announce
 
-What moved meanwhile falls out of its batch and is looked at again.
+What moved meanwhile falls out of its batch and is looked at again, ``ROUNDS`` times at most. An object that can't be
+read is recorded with the reason, as a listing shows it, and tried again on the sweep's schedule. Hints about a bucket
+that is gone or denied are acknowledged, and leave a comparison of the bucket on the to-do list.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import batched
 
+import structlog
+
 from imaging.digest import Digest, Digester
 from schemas import lifecycle
-from schemas.errors import ObjectTooLarge
+from schemas.errors import BucketOutage, ObjectStoreOutage, ObjectTooLarge, ObjectUnreadable
 from schemas.messages import ObjectHint
 from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef, ObjectState, Reason
 from stores.catalog.ports import CatalogTransaction
@@ -27,11 +31,18 @@ from streams.concurrency import side_by_side
 from streams.hints import content_hint
 from streams.ports import LOCKED_AT_ONCE, Ports
 from streams.publish import publish_images
+from streams.reconcile.wishes import want_comparison
+from streams.scope import check_bucket, listed, scoped
 from streams.steps import Step
+
+log = structlog.get_logger(__name__)
 
 EMPTY = Reason("empty")
 TOO_LARGE = Reason(ObjectTooLarge.reason)
+CHANGES_TOO_FAST = Reason(lifecycle.UNREADABLE, "ChangesTooFast")
 CONCURRENCY = 8
+ROUNDS = 8
+"""Looks at an object that is never the same twice, before it counts as one that can't be read."""
 
 type Images = Mapping[str, ImageRecord]
 """Locked rows by image id."""
@@ -46,16 +57,21 @@ class ObjectOutcome(StrEnum):
     STORED = "stored"
     REJECTED = "rejected"
     REMOVED = "removed"
+    BUCKET_AWAY = "bucket_away"
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at an object: its state, and the digest of its bytes unless it is gone or rejected."""
+    """One look at an object: its state, and the digest of its bytes unless it is gone or rejected.
+
+    Of one that can't be read, the state is found out while its row is locked.
+    """
 
     hint: ObjectHint
     state: ObjectState | None
     digest: Digest | None = None
     reason: Reason | None = None
+    seen_under_lock: bool = False
 
     @property
     def ref(self) -> ObjectRef:
@@ -66,6 +82,11 @@ class Look:
     def image_id(self) -> str:
         """The id of the row that stands for it."""
         return self.hint.ref.image_id
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether the object could not be read."""
+        return lifecycle.is_unreadable(self.reason)
 
     @property
     def content_id(self) -> ContentId | None:
@@ -96,20 +117,37 @@ async def converge_objects(
     told: dict[ObjectRef, list[ObjectHint]] = {}
     for hint in hints:
         told.setdefault(hint.ref, []).append(hint)
-    waiting = {ref: about[-1] for ref, about in told.items()}
-    while waiting:
-        known = await ports.catalog.images(list(waiting))
-        looked = [
-            ref for ref in waiting if ref in known and all(looked_at_already(hint, known[ref]) for hint in told[ref])
-        ]
-        outcomes |= dict.fromkeys(looked, ObjectOutcome.UNCHANGED)
-        looking = [observe(hint, known.get(ref), ports) for ref, hint in waiting.items() if ref not in outcomes]
+    rounds = 0
+    while waiting := {ref: about for ref, about in told.items() if ref not in outcomes}:
+        rounds += 1
+        try:
+            outcomes |= await _round(waiting, ports, concurrency=concurrency, is_last=rounds > ROUNDS)
+        except BucketOutage as away:
+            await want_comparison("bucket", ports, bucket=away.bucket)
+            outcomes |= {ref: ObjectOutcome.BUCKET_AWAY for ref in waiting if ref.bucket == away.bucket}
+    return outcomes
+
+
+async def _round(
+    told: Mapping[ObjectRef, Sequence[ObjectHint]], ports: Ports, *, concurrency: int, is_last: bool
+) -> dict[ObjectRef, ObjectOutcome]:
+    """Look at each object once; what moved meanwhile has no outcome, unless this is the last round."""
+    known = await ports.catalog.images(list(told))
+    outcomes = {
+        ref: ObjectOutcome.UNCHANGED
+        for ref, hints in told.items()
+        if ref in known and all(looked_at_already(hint, known[ref]) for hint in hints)
+    }
+    hints = [about[-1] for ref, about in told.items() if ref not in outcomes]
+    if is_last:
+        looks = [Look(hint, None, reason=CHANGES_TOO_FAST) for hint in hints]
+    else:
+        looking = (look_at(hint, known.get(hint.ref), ports) for hint in hints)
         looks = [look for look in await side_by_side(looking, limit=concurrency) if look is not None]
-        for part in batched(sorted(looks, key=lambda look: look.image_id), LOCKED_AT_ONCE):
-            recorded = await record(part, known, ports)
-            await announce(recorded, ports)
-            outcomes |= recorded.outcomes
-        waiting = {ref: hint for ref, hint in waiting.items() if ref not in outcomes}
+    for part in batched(sorted(looks, key=lambda look: look.image_id), LOCKED_AT_ONCE):
+        recorded = await record(part, known, ports)
+        await announce(recorded, ports)
+        outcomes |= recorded.outcomes
     return outcomes
 
 
@@ -136,6 +174,15 @@ def looked_at_already(hint: ObjectHint, image: ImageRecord) -> bool:
     return image.exists and hint.etag == image.etag and hint.size in (None, image.size)
 
 
+async def look_at(hint: ObjectHint, known: ImageRecord | None, ports: Ports) -> Look | None:
+    """Look at one object, also if it can't be read; None if it changed meanwhile. Raises Outage, also BucketOutage."""
+    try:
+        return await scoped(hint.ref, lambda: observe(hint, known, ports), ports.objects)
+    except ObjectUnreadable as error:
+        log.warning("object_unreadable", bucket=hint.ref.bucket, key=hint.ref.key, code=error.code, error=str(error))
+        return Look(hint, None, reason=Reason(lifecycle.UNREADABLE, error.code))
+
+
 async def observe(hint: ObjectHint, known: ImageRecord | None, ports: Ports) -> Look | None:
     """Look at one object, and read it unless its state alone tells all there is to know.
 
@@ -150,8 +197,8 @@ async def observe(hint: ObjectHint, known: ImageRecord | None, ports: Ports) -> 
         return Look(hint, None)
     if (reason := object_rejection(seen, ports)) is not None:
         return Look(hint, seen, reason=reason)
-    if known.sha256 is not None and known.fingerprint == seen.fingerprint:
-        return Look(hint, seen, Digest(sha256=known.sha256, md5="", size=seen.size))
+    if (digest := _known_digest(known, seen)) is not None:
+        return Look(hint, seen, digest)
     return await _read(hint, ports)
 
 
@@ -188,6 +235,7 @@ async def record(looks: Sequence[Look], known: Mapping[ObjectRef, ImageRecord], 
         async with ports.catalog.transaction() as tx:
             images = await lock_images(tx, looks, known, ports)
             await ports.reached(Step.IMAGE_LOCKED)
+            looks = await with_listed_states(looks, images, ports)
             outcomes = {look.ref: ObjectOutcome.UNCHANGED for look in looks if _agrees(images.get(look.image_id), look)}
             moved = [look for look in looks if look.ref not in outcomes and look.image_id in images]
             changed = await still_as_seen(moved, ports)
@@ -203,7 +251,7 @@ async def record(looks: Sequence[Look], known: Mapping[ObjectRef, ImageRecord], 
             await tx.delete_images(unused)
     outcomes |= {look.ref: _outcome(look, images[look.image_id]) for look in changed}
     for look in changed:
-        if look.reason is not None:
+        if look.reason is not None and look.digest is None:
             metrics.REJECTIONS.labels(look.reason.slug).inc()
     await ports.reached(Step.OBJECT_COMMITTED)
     present = [saved.get(look.image_id, images[look.image_id]) for look in changed]
@@ -232,19 +280,58 @@ def _agrees(image: ImageRecord | None, look: Look) -> bool:
     Only while it is locked does that mean something: Last-Modified counts whole seconds, so A looks the same before and
     after a B that was put within the same second, and another worker may have been about to commit that B.
     """
-    return (
-        image is not None
-        and look.state is not None
-        and image.fingerprint == look.state.fingerprint
-        and image.reason == look.reason
-        and lifecycle.describe(image, look.state) == image
-    )
+    if image is None or look.state is None or image.fingerprint != look.state.fingerprint:
+        return False
+    if look.is_unreadable:
+        # Also one whose bytes are known is looked at again, since a listing does not tell how it is described.
+        return image.retry_due is not None and image.reason in (None, look.reason)
+    return image.retry_due is None and image.reason == look.reason and lifecycle.describe(image, look.state) == image
+
+
+async def with_listed_states(looks: Sequence[Look], images: Images, ports: Ports) -> Sequence[Look]:
+    """The looks, those at unreadable objects with the state that a listing tells now that the row is locked.
+
+    Where the row is about that very state, the bytes are known and need not be read.
+    """
+    unreadable = [look for look in looks if look.is_unreadable]
+    states = await side_by_side((listed(look.ref, ports.objects) for look in unreadable), limit=LOCKED_AT_ONCE)
+    seen = {
+        look.ref: replace(
+            look,
+            state=state,
+            digest=_known_digest(images.get(look.image_id), state),
+            reason=look.reason if state else None,
+            seen_under_lock=True,
+        )
+        for look, state in zip(unreadable, states, strict=True)
+    }
+    return [seen.get(look.ref, look) for look in looks]
+
+
+def _known_digest(image: ImageRecord | None, state: ObjectState | None) -> Digest | None:
+    """The digest of the object in this state, as far as the row tells; the MD5 is not needed again."""
+    if image is None or image.sha256 is None or state is None or image.fingerprint != state.fingerprint:
+        return None
+    return Digest(sha256=image.sha256, md5="", size=state.size)
 
 
 async def still_as_seen(looks: Sequence[Look], ports: Ports) -> Sequence[Look]:
-    """Those whose object is still what was seen, now that its row is locked: a later change brings a later hint."""
-    states = await side_by_side((ports.objects.head(look.ref) for look in looks), limit=LOCKED_AT_ONCE)
-    return [look for look, state in zip(looks, states, strict=True) if state == look.state]
+    """Those whose object is still what was seen, now that its row is locked: a later change brings a later hint.
+
+    One that can't be looked at any more isn't.
+    """
+
+    async def is_as_seen(look: Look) -> bool:
+        if look.seen_under_lock:
+            return True
+        try:
+            return await ports.objects.head(look.ref) == look.state
+        except ObjectStoreOutage:
+            await check_bucket(look.ref.bucket, ports.objects)
+            return False
+
+    still = await side_by_side(map(is_as_seen, looks), limit=LOCKED_AT_ONCE)
+    return [look for look, is_still in zip(looks, still, strict=True) if is_still]
 
 
 async def lock_contents(
@@ -297,7 +384,13 @@ def _recorded_images(looks: Sequence[Look], images: Images, now: datetime, ports
     saved = {}
     for look in looks:
         image, sequencer = images[look.image_id], look.hint.sequencer
-        if look.state is not None:
+        if look.is_unreadable and look.digest is not None:
+            saved[image.id] = lifecycle.look_again(image, now, ports.retry_wait)
+        elif look.is_unreadable and look.state is not None and look.reason is not None:
+            saved[image.id] = lifecycle.record_unreadable(
+                image, look.state, look.reason, sequencer, now, ports.wait, ports.retry_wait
+            )
+        elif look.state is not None:
             sha256 = look.digest.sha256 if look.digest else None
             saved[image.id] = lifecycle.record_object(
                 image, look.state, sha256, look.reason, sequencer, now, ports.wait
@@ -310,7 +403,9 @@ def _recorded_images(looks: Sequence[Look], images: Images, now: datetime, ports
 def _outcome(look: Look, before: ImageRecord) -> ObjectOutcome:
     if look.state is None:
         return ObjectOutcome.REMOVED if before.exists else ObjectOutcome.ABSENT
-    return ObjectOutcome.REJECTED if look.reason else ObjectOutcome.STORED
+    if look.reason is None:
+        return ObjectOutcome.STORED
+    return ObjectOutcome.REJECTED if look.digest is None else ObjectOutcome.UNCHANGED
 
 
 def _is_settled(image: ImageRecord, contents: Contents) -> bool:

@@ -24,7 +24,7 @@ from stores.vectors.ports import Vector
 from streams import converge_contents as steps
 from streams import metrics
 from streams.concurrency import halving, side_by_side
-from streams.converge_contents import Attempt, ContentOutcome, Embedded, Prepared, Settled, Undecodable
+from streams.converge_contents import Attempt, ContentOutcome, Embedded, Prepared, Refused, Settled
 from streams.deliveries import DeadLetters, Delivery
 from streams.ports import Ports, Retry
 from streams.steps import Step
@@ -63,7 +63,7 @@ class _Progress:
 
     attempts: dict[ContentId, Attempt] = field(default_factory=dict)
     prepared: list[Prepared] = field(default_factory=list)
-    undecodable: list[Undecodable] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
     waiting: list[ContentRecord] = field(default_factory=list)
     vectors: dict[ContentId, Vector] = field(default_factory=dict)
     embedded: list[Embedded] = field(default_factory=list)
@@ -234,7 +234,7 @@ class Index:
     async def _fetch(self, progress: _Progress) -> None:
         """Fetch and decode each content by itself; several batches share the slots."""
 
-        async def one(attempt: Attempt) -> Prepared | Undecodable | Exception | None:
+        async def one(attempt: Attempt) -> Prepared | Refused | Exception | None:
             async with self._fetching:
                 try:
                     return await self._retry.run(lambda: steps.fetch(attempt, self._ports, self._inference.decode))
@@ -249,8 +249,8 @@ class Index:
             match result:
                 case Prepared():
                     progress.prepared.append(result)
-                case Undecodable():
-                    progress.undecodable.append(result)
+                case Refused():
+                    progress.refused.append(result)
                 case Exception():
                     self._failed(attempt.content.id, result, progress)
                 case None:
@@ -279,7 +279,7 @@ class Index:
             await self._retry.run(lambda: steps.refund(part, self._ports))
             settle([Settled(content.id, ContentOutcome.WAITING) for content in part])
 
-        async def reject(part: Sequence[Undecodable]) -> None:
+        async def reject(part: Sequence[Refused]) -> None:
             settle(await self._retry.run(lambda: steps.reject(part, self._ports)))
 
         async def record(part: Sequence[Embedded]) -> None:
@@ -291,7 +291,7 @@ class Index:
                 progress.begun.pop(each.content_id, None)
 
         await self._by_halves(progress.waiting, refund, progress)
-        await self._by_halves(progress.undecodable, reject, progress)
+        await self._by_halves(progress.refused, reject, progress)
         await self._by_halves(progress.embedded, record, progress)
 
     async def _settle(self, batch: Batch, progress: _Progress) -> None:
@@ -303,7 +303,7 @@ class Index:
         known = [settled.content for settled in progress.settled.values() if settled.content is not None]
         await self._by_halves(known, settle, progress)
 
-    async def _by_halves[T: (ContentId, ContentRecord, Prepared, Undecodable, Embedded)](
+    async def _by_halves[T: (ContentId, ContentRecord, Prepared, Refused, Embedded)](
         self, items: Sequence[T], step: Callable[[Sequence[T]], Awaitable[None]], progress: _Progress
     ) -> None:
         for item, error in await halving(items, step):
@@ -329,7 +329,7 @@ class Index:
         log.info("content_converged", bucket=bucket, sha256=sha256, outcome=str(settled.outcome))
 
 
-def _content_id(item: ContentId | ContentRecord | Prepared | Undecodable | Embedded) -> ContentId:
+def _content_id(item: ContentId | ContentRecord | Prepared | Refused | Embedded) -> ContentId:
     if isinstance(item, ContentId):
         return item
     return item.id if isinstance(item, ContentRecord) else item.content.id

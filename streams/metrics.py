@@ -28,7 +28,11 @@ DEAD_LETTERS = Counter("twinlens_dead_letters_total", "Messages put aside as dea
 REQUESTS = Counter("twinlens_requests_total", "Outcomes sent to external producers, by outcome.", ["outcome"])
 RETRIES = Counter("twinlens_retries_total", "Calls made again after an outage, by dependency.", ["dependency"])
 DEPENDENCY_UP = Gauge("twinlens_dependency_up", "1 while the dependency answers, 0 during an outage.", ["dependency"])
+BUCKET_UP = Gauge("twinlens_bucket_up", "1 while the bucket answers, 0 while it is gone or denied.", ["bucket"])
 RESENT = Counter("twinlens_resent_total", "What the sweep took up again, by kind.", ["kind"])
+UNREADABLE_RETRIES = Counter(
+    "twinlens_unreadable_retries_total", "Further looks that the sweep asked for at what could not be read."
+)
 DRIFT = Counter("twinlens_drift_total", "Differences that reconcile found, by kind.", ["kind"])
 RECONCILES = Counter(
     "twinlens_reconciles_total", "Comparisons that the ingest worker made, by what asked for them.", ["reason"]

@@ -73,6 +73,11 @@ class Ports:
     vector_id: Callable[[], int] = new_vector_id
 
     @property
+    def retry_wait(self) -> timedelta:
+        """After so long the sweep has it tried again what can't be read, for the first time."""
+        return timedelta(seconds=self.sweep.unreadable_first_wait_s)
+
+    @property
     def wait(self) -> timedelta:
         """After so long the sweep takes up what no message has finished."""
         return timedelta(seconds=self.sweep.first_wait_s)

@@ -20,7 +20,6 @@ from schemas.settings import Settings
 from stores.broker.topics import missing_topics
 from streams import apps
 from streams.background import (
-    CHECK_TIMEOUT_S,
     backlog,
     leads,
     sweep_for_ever,
@@ -29,16 +28,18 @@ from streams.background import (
     watch_lag,
     watch_oldest_pending,
 )
-from streams.composition import WorkerParts, worker_parts
+from streams.composition import WorkerParts, bucket_checks, dependency_checks, worker_parts
 from streams.deliveries import DeadLetters
 from streams.health import serve_health
 from streams.index import Index
 from streams.inference import InferenceThreads
 from streams.ingest import Ingest
 from streams.metrics import DEPENDENCY_UP
+from streams.patience import Check, Outages, Patience
 from streams.reconcile.patrol import Patrol, Surroundings
 from streams.reconcile.schedule import Schedule
 from streams.requests import Requests
+from streams.scope import CHECK_TIMEOUT_S
 from streams.sweep import sweep
 
 log = structlog.get_logger(__name__)
@@ -139,7 +140,9 @@ class Worker:
 
         Faust only logs a missing topic and then consumes nothing, so the topics are among it.
         """
-        settings, patience = self._parts.settings, self._parts.patience
+        settings = self._parts.settings
+        # What is missing is told as it is met: there is a broker that answers though its topics are missing.
+        patience = Patience(settings.retry, Outages())
         waiting = asyncio.create_task(patience.run(self._needs))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -222,7 +225,9 @@ class Worker:
             backlog=lambda: backlog(app, events),
             ensure_announced=parts.objects.ensure_announced,
         )
-        return [Patrol(bucket, parts.ports, parts.patience, settings, around) for bucket in settings.objects.buckets]
+        # Where a bucket is away, its round is broken off: whether it is back is for its check to say.
+        patience = Patience(settings.retry, parts.patience.outages, waits_for_buckets=False)
+        return [Patrol(bucket, parts.ports, patience, settings, around) for bucket in settings.objects.buckets]
 
     async def _guarded(self, loop: Callable[[], Awaitable[None]]) -> None:
         """A background loop that fails ends the process: a worker without its sweep is only half there."""
@@ -231,19 +236,12 @@ class Worker:
         except Exception as error:
             fatal(error)
 
-    def _dependencies(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
-        ports, buckets = self._parts.ports, self._parts.settings.objects.buckets
-
-        async def objects() -> None:
-            for bucket in buckets:
-                await ports.objects.check(bucket)
-
-        checks: dict[str, Callable[[], Awaitable[None]]] = {
-            "broker": ports.outbox.check,
-            "catalog": ports.catalog.check,
-            "objects": objects,
-        }
-        return checks | {"vectors": ports.vectors.check} if self._role == "index" else checks
+    def _dependencies(self) -> Mapping[str, Check]:
+        ports, settings = self._parts.ports, self._parts.settings.objects
+        checks = dependency_checks(ports, settings) | bucket_checks(ports, settings)
+        if self._role == "ingest":
+            del checks["vectors"]
+        return checks
 
     async def checks(self) -> Mapping[str, str]:
         """The state of each dependency and of the consumer, for /readyz."""
@@ -255,7 +253,7 @@ class Worker:
         return found
 
 
-async def _state(check: Callable[[], Awaitable[None]]) -> str:
+async def _state(check: Check) -> str:
     """Say "ok", or what is wrong with a dependency."""
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):

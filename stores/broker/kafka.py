@@ -22,6 +22,8 @@ from schemas.settings import KafkaSettings
 from stores.broker.ports import Outbox, OutgoingMessage
 
 REQUEST_TIMEOUT_MS = 15_000
+CALL_TIMEOUT_S = 60.0
+"""For all that one call of the outbox may take, with whatever aiokafka tries again meanwhile."""
 
 
 def tls_context(settings: KafkaSettings) -> ssl.SSLContext | None:
@@ -101,8 +103,9 @@ class KafkaOutbox(Outbox):
                     linger_ms=self._linger_ms,
                 )
                 try:
-                    await producer.start()
-                except (KafkaError, OSError) as error:
+                    async with asyncio.timeout(CALL_TIMEOUT_S):
+                        await producer.start()
+                except (KafkaError, OSError, TimeoutError) as error:
                     await producer.stop()
                     # Within a worker, refused credentials are an outage too: while they change, waiting is right.
                     raise BrokerOutage(str(await connection_failure(self._settings, error))) from error
@@ -112,13 +115,14 @@ class KafkaOutbox(Outbox):
     async def send(self, messages: Sequence[OutgoingMessage]) -> None:
         producer = await self._started()
         try:
-            accepted = [
-                await producer.send(
-                    message.topic, key=message.key, value=message.value, headers=list(message.headers.items())
-                )
-                for message in messages
-            ]
-            await asyncio.gather(*accepted)
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                accepted = [
+                    await producer.send(
+                        message.topic, key=message.key, value=message.value, headers=list(message.headers.items())
+                    )
+                    for message in messages
+                ]
+                await asyncio.gather(*accepted)
         except MessageSizeTooLargeError:
             raise
         except (KafkaError, OSError, TimeoutError) as error:

@@ -40,6 +40,9 @@ RETRYABLE_MYSQL = frozenset(
 )
 """MySQL and MariaDB error numbers after which the same transaction may succeed."""
 
+STATEMENT_TIMEOUT_S = 60
+"""The longest wait for the database's answer: more than InnoDB's own 50 s for a lock."""
+
 _SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000")
 _SQLITE_BUSY = ("database is locked", "database table is locked", "unable to open database", "disk i/o error")
 
@@ -66,7 +69,7 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
         pool_size=settings.pool_size,
         max_overflow=settings.pool_size,
         pool_recycle=1800,
-        connect_args={"connect_timeout": 10},
+        connect_args={"connect_timeout": 10, "read_timeout": STATEMENT_TIMEOUT_S},
     )
     _run_on_connect(engine, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
     return engine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -276,6 +276,14 @@ class MemoryCatalog(Catalog):
         ]
         return [image_id for _, image_id in sorted(due)[:limit]]
 
+    async def unreadable_images(self, now: datetime, *, limit: int) -> list[ImageRecord]:
+        await self.step()
+        return _due_retries(self.image_rows.values(), now)[:limit]
+
+    async def unreadable_contents(self, now: datetime, *, limit: int) -> list[ContentRecord]:
+        await self.step()
+        return _due_retries(self.content_rows.values(), now)[:limit]
+
     async def oldest_dirty(self) -> datetime | None:
         await self.step()
         ours = [row for row in self.content_rows.values() if self._is_ours(row)]
@@ -320,3 +328,8 @@ class MemoryCatalog(Catalog):
 
     async def check(self) -> None:
         await self.step()
+
+
+def _due_retries[R: (ImageRecord, ContentRecord)](rows: Iterable[R], now: datetime) -> list[R]:
+    due = [(row.retry_due, row.id, row) for row in rows if row.retry_due is not None and row.retry_due <= now]
+    return [row for *_, row in sorted(due)]

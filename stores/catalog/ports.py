@@ -113,6 +113,12 @@ class Catalog(Protocol):
     async def due_images(self, now: datetime, *, limit: int) -> list[str]:
         """Ids of images whose ``publish_due`` has passed, oldest first."""
 
+    async def unreadable_images(self, now: datetime, *, limit: int) -> list[ImageRecord]:
+        """Images whose ``retry_due`` has passed, oldest first."""
+
+    async def unreadable_contents(self, now: datetime, *, limit: int) -> list[ContentRecord]:
+        """Contents whose ``retry_due`` has passed, oldest first."""
+
     async def oldest_dirty(self) -> datetime | None:
         """Since when the content that has waited longest has been dirty; None when none is."""
 

@@ -13,6 +13,7 @@ def image_record(row: Iterable[Any]) -> ImageRecord:
     (
         seq, image_id, bucket, key, external_id, sha256, etag, size, last_modified, content_type, metadata, reason,
         sequencer, version, published_version, published_state, publish_due, created_at, updated_at,
+        retry_due,
     ) = row  # fmt: skip
     return ImageRecord(
         id=image_id,
@@ -34,6 +35,7 @@ def image_record(row: Iterable[Any]) -> ImageRecord:
         publish_due=publish_due,
         created_at=created_at,
         updated_at=updated_at,
+        retry_due=retry_due,
     )
 
 
@@ -58,6 +60,7 @@ def image_values(image: ImageRecord) -> dict[str, Any]:
         "publish_due": image.publish_due,
         "created_at": image.created_at,
         "updated_at": image.updated_at,
+        "retry_due": image.retry_due,
     }
 
 
@@ -66,6 +69,7 @@ def content_record(row: Iterable[Any]) -> ContentRecord:
     (
         bucket, sha256, vector_id, state, md5, reason, limits, attempts, model, version, dirty_since, resend_due,
         width, height, kind, nearest, created_at, indexed_at, retired,
+        retry_due,
     ) = row  # fmt: skip
     return ContentRecord(
         bucket=bucket,
@@ -87,6 +91,7 @@ def content_record(row: Iterable[Any]) -> ContentRecord:
         created_at=created_at,
         indexed_at=indexed_at,
         retired=tuple(retired or ()),
+        retry_due=retry_due,
     )
 
 
@@ -112,4 +117,5 @@ def content_values(content: ContentRecord) -> dict[str, Any]:
         "created_at": content.created_at,
         "indexed_at": content.indexed_at,
         "retired": list(content.retired),
+        "retry_due": content.retry_due,
     }

@@ -13,7 +13,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO, Final
 
-from schemas.errors import ObjectStoreOutage, ObjectTooLarge, PreconditionFailed, RequestRefused
+from schemas.errors import BucketOutage, ObjectStoreOutage, ObjectTooLarge, PreconditionFailed, RequestRefused
 from schemas.records import ObjectRef, ObjectState
 from stores.objects.folder_files import link_new, make_parents, piece_of, settled, translated, unfinished
 from stores.objects.folder_layout import path_of, stays_within, walk
@@ -164,11 +164,11 @@ class FolderObjects:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def _bucket_identity(self, bucket: str) -> tuple[int, int]:
-        """Device and inode of the bucket's folder. Raises ObjectStoreOutage where there is none."""
+        """Device and inode of the bucket's folder. Raises BucketOutage where there is none."""
         try:
             stat = (self._root / bucket / ".").stat()
         except OSError as error:
-            raise ObjectStoreOutage(f"the bucket {bucket} is not there: {error.strerror}") from error
+            raise BucketOutage(f"the bucket {bucket} is not there: {error.strerror}", bucket=bucket) from error
         return stat.st_dev, stat.st_ino
 
     def _stat(self, ref: ObjectRef, path: Path) -> os.stat_result | None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final
 
-from schemas.errors import ObjectStoreOutage, ObjectTooLarge, PreconditionFailed
+from schemas.errors import BucketOutage, ObjectStoreOutage, ObjectTooLarge, PreconditionFailed
 from schemas.records import ObjectRef, ObjectState
 from stores.objects.keys import checked_bucket, checked_ref
 from stores.objects.ports import Sink
@@ -38,12 +38,14 @@ class MemoryObjects:
     """An ObjectWriter in memory.
 
     ``outage`` makes every call raise ObjectStoreOutage; a bucket in ``missing`` is away with its objects until it is
-    taken out again. Each version gets the MD5 of its bytes as ETag and a later ``last_modified`` than all before.
+    taken out again; of an object in ``denied`` only a listing tells. Each version gets the MD5 of its bytes as ETag and
+    a later ``last_modified`` than all before.
     """
 
     def __init__(self, buckets: Iterable[str] = (), *, clock: Callable[[], datetime] = _now) -> None:
         self.outage = False
         self.missing: set[str] = set()
+        self.denied: set[ObjectRef] = set()
         self.on_change: list[OnChange] = []
         self._clock = clock
         self._last_modified = datetime.min.replace(tzinfo=UTC)
@@ -192,13 +194,15 @@ class MemoryObjects:
     def _version(self, ref: ObjectRef) -> _Version | None:
         checked_ref(ref)
         self._check_bucket(ref.bucket)
+        if ref in self.denied:
+            raise ObjectStoreOutage(f"{ref}: access denied", code="AccessDenied", definite=True)
         return self._buckets[ref.bucket].get(ref.key)
 
     def _check_bucket(self, bucket: str) -> None:
         if self.outage:
             raise ObjectStoreOutage("the object store is away")
         if bucket not in self._buckets or bucket in self.missing:
-            raise ObjectStoreOutage(f"the bucket {bucket} is not there")
+            raise BucketOutage(f"the bucket {bucket} is not there", bucket=bucket)
 
     def _announce(self, ref: ObjectRef, event_name: str) -> None:
         for listener in self.on_change:

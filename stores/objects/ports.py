@@ -42,7 +42,9 @@ class ObjectReader(Protocol):
         """A link that reads the object for a while, or None where the store can't make one."""
 
     async def check(self, bucket: str) -> None:
-        """Raises ObjectStoreOutage unless the bucket answers."""
+        """Raises BucketOutage if the server says that the bucket is gone or denied, and any other ObjectStoreOutage if
+        the server does not answer as it should.
+        """
 
 
 class ObjectWriter(ObjectReader, Protocol):

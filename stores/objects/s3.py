@@ -16,7 +16,7 @@ from minio import Minio
 from minio.datatypes import Object
 from minio.error import S3Error
 
-from schemas.errors import ObjectStoreOutage, PreconditionFailed
+from schemas.errors import BucketOutage, ObjectStoreOutage, PreconditionFailed
 from schemas.records import ObjectRef, ObjectState
 from schemas.settings import ObjectSettings
 from stores.objects.keys import checked_bucket, checked_ref
@@ -147,9 +147,15 @@ class S3Objects:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def _check(self, bucket: str) -> None:
-        with translated(f"look at bucket {bucket}"):
-            if not self._client.bucket_exists(bucket):
-                raise ObjectStoreOutage(f"the bucket {bucket} is not there")
+        try:
+            with translated(f"look at bucket {bucket}"):
+                found = self._client.bucket_exists(bucket)
+        except ObjectStoreOutage as error:
+            if error.definite:
+                raise BucketOutage(str(error), bucket=bucket) from error
+            raise
+        if not found:
+            raise BucketOutage(f"the bucket {bucket} is not there", bucket=bucket)
 
     def _put(self, ref: ObjectRef, data: bytes, headers: Mapping[str, str]) -> str:
         with translated(f"PUT {ref}"):

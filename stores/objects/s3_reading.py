@@ -25,10 +25,8 @@ from schemas.records import ObjectRef, ObjectState
 from schemas.settings import ObjectSettings
 from stores.objects.ports import Sink
 from stores.objects.s3_answers import complaint_of, state_of
-from stores.objects.s3_errors import translated, verdict
+from stores.objects.s3_errors import ERROR_CODE_HEADER, translated, verdict
 
-ERROR_CODE_HEADER: Final = "x-minio-error-code"
-"""MinIO's answer to a HEAD that fails: the error code, for which the answer has no body. Other servers have none."""
 MISSING: Final = "NoSuchKey"
 """S3's code for a missing object in a bucket that exists."""
 _FOUND: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
@@ -100,7 +98,7 @@ class S3Reading:
                 code, what = await _complaint(answer, ref)
                 if code == "InvalidRange":
                     return
-                raise PreconditionFailed(f"{ref} is gone") if code == MISSING else verdict(code, what)
+                raise PreconditionFailed(f"{ref} is gone") if code == MISSING else verdict(answer.status, code, what)
             while piece := await _next_piece(answer, ref):
                 yield piece
 
@@ -170,7 +168,7 @@ def _range_headers(offset: int, length: int | None, etag: str | None) -> dict[st
 def _raise_unless_missing(answer: aiohttp.ClientResponse, code: str | None, what: str) -> None:
     """Raise what the server's error means, unless the object alone is missing."""
     if (answer.status, code) != (HTTPStatus.NOT_FOUND, MISSING):
-        raise verdict(code, what)
+        raise verdict(answer.status, code, what)
 
 
 async def _complaint(answer: aiohttp.ClientResponse, ref: ObjectRef) -> tuple[str | None, str]:

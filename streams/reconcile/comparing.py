@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from schemas.lifecycle import GAVE_UP
+from schemas.lifecycle import GAVE_UP, is_unreadable
 from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef, ObjectState
 from streams.converge_objects import object_rejection
 from streams.patience import Patience
 from streams.ports import Ports
 from streams.reconcile.drift import Compared, Drift, DriftKind, VectorRef
 from streams.reconcile.joining import Joined, Reopened, join
+from streams.scope import scoped_to_bucket
 
 PAGE = 1000
 """Objects, rows or ids held at a time."""
@@ -38,7 +39,8 @@ async def compare_objects(
     )
 
     async def objects() -> Sequence[tuple[str, ObjectState]]:
-        return [(state.ref.key, state) for state in await patience.run(lambda: listing.take(page))]
+        taken = await patience.run(lambda: scoped_to_bucket(bucket, lambda: listing.take(page), ports.objects))
+        return [(state.ref.key, state) for state in taken]
 
     async def rows(position: str, limit: int) -> Sequence[tuple[str, ImageRecord]]:
         found = await patience.run(
@@ -59,8 +61,8 @@ def _compared_objects(part: Joined[str, ObjectState, ImageRecord], bucket: str, 
     for state, image in part.pairs:
         if ports.left_out.hides(state):
             drifts.append(_drift(DriftKind.LEFT_OUT, state))
-        elif _is_stale(image, state, ports):
-            drifts.append(_drift(DriftKind.STALE, state))
+        elif kind := _difference(image, state, ports):
+            drifts.append(_drift(kind, state))
     matched = len(part.pairs)
     compared = Compared(objects=matched + len(part.left_only), rows=matched + len(part.right_only))
     return Page(part.position, compared, drifts)
@@ -70,12 +72,14 @@ def _drift(kind: DriftKind, state: ObjectState) -> Drift:
     return Drift(kind, state.ref, seen=state.fingerprint)
 
 
-def _is_stale(image: ImageRecord, state: ObjectState, ports: Ports) -> bool:
+def _difference(image: ImageRecord, state: ObjectState, ports: Ports) -> DriftKind | None:
     if image.fingerprint != state.fingerprint:
-        return True
+        return DriftKind.STALE
+    if is_unreadable(image.reason):
+        return DriftKind.UNREADABLE
     # What was given up for a bug is looked at again when an operator asks: it would only fail again, every time.
     given_up = image.reason is not None and image.reason.slug == GAVE_UP
-    return not given_up and image.reason != object_rejection(state, ports)
+    return None if given_up or image.reason == object_rejection(state, ports) else DriftKind.STALE
 
 
 async def compare_vectors(
@@ -164,6 +168,8 @@ class _ContentJudge:
             kind = DriftKind.ORPHAN_VECTOR
         elif self._is_outdated(content):
             kind = DriftKind.STALE
+        elif is_unreadable(content.reason):
+            kind = DriftKind.UNREADABLE
         return kind
 
     def _is_outdated(self, content: ContentRecord) -> bool:

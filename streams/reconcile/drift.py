@@ -22,6 +22,8 @@ class DriftKind(StrEnum):
     """An object without a row."""
     STALE = "stale"
     """A row about an earlier version of the object, or a decision under limits or a model that have changed."""
+    UNREADABLE = "unreadable"
+    """An object or a content that could not be read when it was last looked at."""
     ORPHAN_ROW = "orphan_row"
     """A row without an object."""
     LEFT_OUT = "left_out"

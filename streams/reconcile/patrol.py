@@ -21,7 +21,7 @@ from schemas.settings import Settings
 from streams import metrics
 from streams.patience import Patience
 from streams.ports import Ports
-from streams.reconcile.drift import Drift, Phase, Report
+from streams.reconcile.drift import Drift, DriftKind, Phase, Report
 from streams.reconcile.run import Reconciliation, Scope, Sleep
 
 PAUSE_S: Final = 10.0
@@ -108,7 +108,8 @@ class Patrol:
                     return
 
     def _is_news(self, drift: Drift) -> bool:
-        known = drift in self._hinted
+        # What could not be read is tried again by the sweep.
+        known = drift.kind is DriftKind.UNREADABLE or drift in self._hinted
         if not known:
             self._hinted[drift] = True
         return not known

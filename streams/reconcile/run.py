@@ -227,7 +227,7 @@ class Reconciliation:
         if isinstance(subject, ObjectRef):
             return object_hint(subject, "Patrol" if scope.patrol else "Reconcile", self._ports)
         if isinstance(subject, ContentId):
-            return content_hint(subject, self._ports, verify=True)
+            return content_hint(subject, self._ports, verify=True, retry=drift.kind is DriftKind.UNREADABLE)
         return None
 
     async def _pace(self, count: int) -> None:

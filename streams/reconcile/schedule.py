@@ -2,30 +2,36 @@
 
 Events can be lost where nobody sees it: an object store announces nothing in the first moment after its start, and
 may have stored what it never acknowledged. So everything is compared after each outage that was seen, after a time
-in which no ingest worker watched, after events expired unread, at the very start, when a bucket is added, and every few
-hours.
+in which no ingest worker watched, after events expired unread, at the very start, and every few hours. A bucket is
+compared by itself when it is added, after an outage of its own, and where hints about it were acknowledged while it was
+away.
 
 Who asks and who works are two: any ingest worker writes down that a comparison is wanted; the one that has the first
 partition of the bucket events does it. Two at once, around a rebalance, would do no harm but work.
+
+A dependency that comes and goes can't keep a comparison from its turn (LONGEST_SETTLE), nor make one follow the other
+(AT_MOST_HOURLY).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
-from schemas.errors import Outage
+from schemas.errors import BucketOutage, Outage
 from schemas.settings import Settings
 from streams import metrics
-from streams.patience import Patience
+from streams.patience import BUCKET, Patience
 from streams.ports import Ports
 from streams.reconcile.drift import Phase, Report
 from streams.reconcile.run import Reconciliation, Scope
+from streams.reconcile.wishes import LAST, PERIODIC, WANTED, Comparison, Wish, name_of, want_comparison
 
 SETTLE: Final = timedelta(seconds=10)
 """From the end of an outage to the comparison: clients' retries and the object store's queued events come first."""
@@ -36,19 +42,34 @@ LOOK_S: Final = 1.0
 LOSING: Final = ("objects", "broker")
 """The dependencies whose outages can lose events."""
 
-WATCHED, WANTED, LAST = "reconcile:watch", "reconcile:wanted", "reconcile:last"
-"""Names of what is kept in the catalog: the last moment that was watched and the buckets, the last wish, the last
-complete run."""
+LONGEST_SETTLE: Final = timedelta(minutes=2)
+"""A comparison that has been wanted for so long begins, though outages keep coming."""
+AT_MOST_HOURLY: Final = 12
+"""Comparisons of the same that wishes lead to within an hour; later ones wait."""
+WATCHED: Final = "reconcile:watch"
+"""Under this name the catalog remembers the last moment that was watched, and the buckets."""
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """A comparison that begins after ``since`` is wanted."""
+@dataclass(slots=True)
+class _Course:
+    """What this worker knows of the comparisons of one bucket, or of all."""
 
-    since: datetime
-    reason: str
+    wanted_since: datetime | None = None
+    """When the wish that is not fulfilled yet was first seen."""
+    finished: deque[datetime] = field(default_factory=lambda: deque(maxlen=AT_MOST_HOURLY))
+    """The last comparisons that wishes have led to."""
+
+    def is_due(self, unfulfilled: Wish | None, now: datetime) -> bool:
+        """Whether a wish is left, things have settled, or have not for too long, and not too many came before."""
+        if unfulfilled is None:
+            self.wanted_since = None
+            return False
+        self.wanted_since = self.wanted_since or now
+        settled = now >= unfulfilled.since + SETTLE or now >= self.wanted_since + LONGEST_SETTLE
+        spent = len(self.finished) == AT_MOST_HOURLY and now < self.finished[0] + timedelta(hours=1)
+        return settled and not spent
 
 
 class Schedule:
@@ -59,9 +80,10 @@ class Schedule:
         self._patience = patience
         self._settings = settings
         self._leads = leads
-        self._outages_known = 0
+        self._outages_known: dict[str, int] = {}
         self._led_before = False
         self._noted: datetime | None = None
+        self._courses: defaultdict[str | None, _Course] = defaultdict(_Course)
 
     async def watch_for_ever(self) -> None:
         """Write down what asks for a comparison. Raises Outage beyond the budget."""
@@ -80,11 +102,12 @@ class Schedule:
 
     async def watch(self) -> None:
         """One look."""
-        ended = sum(self._patience.outages.ended[dependency] for dependency in LOSING)
-        if ended > self._outages_known:
-            self._outages_known = ended
-            if self._settings.reconcile.after_outage:
+        if self._settings.reconcile.after_outage:
+            if self._has_ended(*LOSING):
                 await self.want("outage")
+            for bucket in self._settings.objects.buckets:
+                if self._has_ended(f"{BUCKET}{bucket}"):
+                    await self.want("bucket", bucket)
         if not self._leads():
             self._led_before = False
             return
@@ -94,12 +117,16 @@ class Schedule:
         if not any(dependency in self._patience.outages.down_since for dependency in LOSING):
             await self._note_watch()
 
-    async def want(self, reason: str) -> None:
+    def _has_ended(self, *dependencies: str) -> bool:
+        """Whether outages of these have ended since this was last asked."""
+        ended = {name: self._patience.outages.ended[name] for name in dependencies}
+        is_news = any(count > self._outages_known.get(name, 0) for name, count in ended.items())
+        self._outages_known |= ended
+        return is_news
+
+    async def want(self, reason: str, bucket: str | None = None) -> None:
         """Write down that a comparison which begins from now on is wanted."""
-        now = self._ports.clock.now()
-        wish = {"since": now.isoformat(), "reason": reason}
-        await self._patience.run(lambda: self._ports.catalog.save_progress(WANTED, wish, now))
-        log.info("reconcile_wanted", reason=reason)
+        await self._patience.run(lambda: want_comparison(reason, self._ports, bucket=bucket))
 
     async def _look_back(self) -> None:
         """Ask for a comparison if nobody was watching, or not all buckets, before this worker began to lead."""
@@ -108,10 +135,11 @@ class Schedule:
             await self.want("first_start")
             return
         gap = self._ports.clock.now() - datetime.fromisoformat(watched["at"])
-        if not set(self._settings.objects.buckets) <= set(watched["buckets"]):
-            await self.want("new_bucket")
-        elif self._settings.reconcile.after_outage and gap > UNWATCHED:
+        if self._settings.reconcile.after_outage and gap > UNWATCHED:
             await self.want("unwatched")
+        for bucket in self._settings.objects.buckets:
+            if bucket not in watched["buckets"]:
+                await self.want("new_bucket", bucket)
 
     async def _note_watch(self) -> None:
         now = self._ports.clock.now()
@@ -121,27 +149,46 @@ class Schedule:
             self._noted = now
 
     async def work(self) -> None:
-        """Compare all buckets if it is time and this worker leads."""
+        """Compare all buckets, or those that it is wanted of, if it is time and this worker leads."""
         if not self._leads():
             return
         wish = await self._due()
-        if wish is None:
-            return
-        log.info("reconcile_begins", reason=wish.reason)
+        if wish is not None:
+            await self._fulfil(wish, self._settings.objects.buckets)
+        for bucket in self._settings.objects.buckets:
+            wish = await self._wanted(bucket)
+            if wish is not None and f"{BUCKET}{bucket}" not in self._patience.outages.down_since:
+                await self._fulfil(wish, [bucket])
+
+    async def _fulfil(self, wish: Wish, buckets: Sequence[str]) -> None:
+        log.info("reconcile_begins", reason=wish.reason, bucket=wish.bucket)
         metrics.RECONCILES.labels(wish.reason).inc()
-        started = [await self._compare(bucket, wish) for bucket in self._settings.objects.buckets]
+        started: list[datetime] = []
+        for bucket in buckets:
+            try:
+                began = await self._compare(bucket, wish)
+            except BucketOutage as error:
+                log.warning("reconcile_broken_off", dependency=error.dependency, error=str(error))
+                await self.want("bucket", bucket)
+                continue
+            if began is None:
+                log.info("reconcile_left_to_another")
+                return
+            started.append(began)
         finished = self._ports.clock.now()
-        complete = [moment for moment in started if moment is not None]
-        if len(complete) < len(started):
-            log.info("reconcile_left_to_another")
-            return
-        last = {"started": min(complete).isoformat(), "finished": finished.isoformat(), "reason": wish.reason}
-        await self._patience.run(lambda: self._ports.catalog.save_progress(LAST, last, finished))
-        metrics.RECONCILED_TIMESTAMP.set(finished.timestamp())
+        last = Comparison(min(started, default=finished), finished, wish.reason)
+        name = name_of(LAST, wish.bucket)
+        await self._patience.run(lambda: self._ports.catalog.save_progress(name, last.as_json(), finished))
+        if wish.reason != PERIODIC:
+            self._courses[wish.bucket].finished.append(finished)
+        if wish.bucket is None:
+            metrics.RECONCILED_TIMESTAMP.set(finished.timestamp())
 
     async def _compare(self, bucket: str, wish: Wish) -> datetime | None:
-        """Compare one bucket; when that run began, or None if another worker leads by now."""
-        run = Reconciliation(self._ports, self._patience, self._settings.reconcile)
+        """Compare one bucket; when that run began, or None if another worker leads by now. Raises BucketOutage."""
+        # Where a bucket is away, the others are not to wait for it.
+        patience = Patience(self._settings.retry, self._patience.outages, waits_for_buckets=False)
+        run = Reconciliation(self._ports, patience, self._settings.reconcile)
         began: datetime | None = None
         async for report in run.run(Scope(bucket, not_before=wish.since)):
             if report.phase is Phase.DONE:
@@ -152,20 +199,28 @@ class Schedule:
         return began
 
     async def _due(self) -> Wish | None:
-        """The wish that it is time to fulfil, if any."""
+        """The wish for a comparison of everything that it is time to fulfil, if any."""
         now = self._ports.clock.now()
-        wanted = await self._patience.run(lambda: self._ports.catalog.progress(WANTED))
-        last = await self._patience.run(lambda: self._ports.catalog.progress(LAST))
+        last = await self._last(None)
         if last is not None:
-            metrics.RECONCILED_TIMESTAMP.set(datetime.fromisoformat(last["finished"]).timestamp())
-        if wanted is not None:
-            wish = Wish(datetime.fromisoformat(wanted["since"]), wanted["reason"])
-            if last is None or datetime.fromisoformat(last["started"]) <= wish.since:
-                return wish if now >= wish.since + SETTLE else None
+            metrics.RECONCILED_TIMESTAMP.set(last.finished.timestamp())
         every = timedelta(hours=self._settings.reconcile.every_hours)
-        if every and last is not None and now - datetime.fromisoformat(last["finished"]) >= every:
-            return Wish(now - every, "periodic")
-        return None
+        if every and last is not None and now - last.finished >= every:
+            return Wish(now - every, PERIODIC)
+        return await self._wanted(None)
+
+    async def _wanted(self, bucket: str | None) -> Wish | None:
+        """The wish for one bucket, or for all, if it is not fulfilled and it is time."""
+        position = await self._patience.run(lambda: self._ports.catalog.progress(name_of(WANTED, bucket)))
+        wish = None if position is None else Wish.parse(position, bucket)
+        last = await self._last(bucket)
+        if wish is not None and last is not None and last.started > wish.since:
+            wish = None
+        return wish if self._courses[bucket].is_due(wish, self._ports.clock.now()) else None
+
+    async def _last(self, bucket: str | None) -> Comparison | None:
+        position = await self._patience.run(lambda: self._ports.catalog.progress(name_of(LAST, bucket)))
+        return None if position is None else Comparison.parse(position)
 
 
 def _note(report: Report) -> None:

@@ -749,6 +749,22 @@ async def test_due_images_come_oldest_first(catalog: Catalog) -> None:
     assert await catalog.due_images(NOW + timedelta(seconds=2), limit=1) == [early.id]
 
 
+async def test_what_could_not_be_read_is_due_oldest_first(catalog: Catalog) -> None:
+    """The list of what the sweep has tried again: of images, and of contents."""
+    soon, late = NOW, NOW + timedelta(seconds=2)
+    later_image = await add_image(catalog, "late", retry_due=late)
+    image = await add_image(catalog, "early", retry_due=soon)
+    await add_image(catalog, "readable")
+    later_content = await add_content(catalog, "a", retry_due=late)
+    row = await add_content(catalog, "b", retry_due=soon)
+    await add_content(catalog, "c")
+    assert [found.id for found in await catalog.unreadable_images(soon, limit=9)] == [image.id]
+    assert [found.id for found in await catalog.unreadable_images(late, limit=9)] == [image.id, later_image.id]
+    assert await catalog.unreadable_images(late, limit=1) == [image]
+    assert [found.id for found in await catalog.unreadable_contents(soon, limit=9)] == [row.id]
+    assert await catalog.unreadable_contents(late, limit=9) == [row, later_content]
+
+
 async def test_contents_are_paged_by_digest_and_by_vector(catalog: Catalog) -> None:
     """Both orders that reconcile walks in."""
     for letter, vector_id in (("a", 30), ("b", 10), ("c", 20)):

@@ -15,7 +15,7 @@ from minio import Minio
 from minio.notificationconfig import NotificationConfig, QueueConfig, SuffixFilterRule
 from pydantic import SecretStr
 
-from schemas.errors import ConfigurationError, ObjectStoreOutage, ObjectTooLarge, RequestRefused
+from schemas.errors import BucketOutage, ConfigurationError, ObjectStoreOutage, ObjectTooLarge, RequestRefused
 from schemas.records import ObjectRef
 from schemas.settings import ObjectSettings
 from stores.objects.s3 import S3Objects
@@ -105,8 +105,39 @@ async def test_refused_credentials_are_an_outage(settings: ObjectSettings, bucke
         opened = S3Objects(settings.model_copy(update=change))
         ref = ObjectRef(bucket, "a.png")
         for call in (opened.head(ref), read_all(opened, ref), keys_of(opened, bucket), opened.check(bucket)):
-            with pytest.raises(ObjectStoreOutage):
+            with pytest.raises(ObjectStoreOutage) as raised:
                 await call
+            assert not isinstance(raised.value, BucketOutage)
+            assert not raised.value.definite
+        await opened.close()
+
+
+async def test_a_bucket_that_is_gone_is_its_own_outage(settings: ObjectSettings, bucket: str) -> None:
+    """The server answers, and says so."""
+    opened = S3Objects(settings)
+    with pytest.raises(BucketOutage) as raised:
+        await opened.check(f"{bucket}-missing")
+    assert raised.value.bucket == f"{bucket}-missing"
+    await opened.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "definite"),
+    [
+        ("403 Forbidden", "AccessDenied", True),
+        ("403 Forbidden", "InvalidObjectState", True),
+        ("400 Bad Request", "InvalidRequest", True),
+        ("503 Service Unavailable", "SlowDown", False),
+        ("500 Internal Server Error", "InternalError", False),
+    ],
+)
+async def test_a_failure_says_its_code_and_whether_it_may_pass(status: str, code: str, *, definite: bool) -> None:
+    """What the server has understood and refused gets the same answer at once; all else may pass."""
+    with answering(s3_error(status, code)) as settings:
+        opened = S3Objects(settings)
+        with pytest.raises(ObjectStoreOutage) as raised:
+            await read_all(opened, ObjectRef("pictures", "a.png"))
+        assert (raised.value.code, raised.value.definite) == (code, definite)
         await opened.close()
 
 

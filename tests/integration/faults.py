@@ -23,7 +23,8 @@ from schemas.records import ObjectRef
 from schemas.settings import DatabaseSettings
 from stores.catalog.engine import create_engine
 from stores.catalog.sql import SqlCatalog
-from streams.reconcile.schedule import LAST, WATCHED
+from streams.reconcile.schedule import WATCHED
+from streams.reconcile.wishes import LAST
 from streams.steps import CRASH_VARIABLE
 from tests.chaos.live import QUICK, Live
 from tests.chaos.reading import read_topic

@@ -8,6 +8,7 @@ from typing import Any
 
 from schemas import lifecycle
 from streams import converge_contents, converge_objects, publish, sweep
+from streams.reconcile import wishes
 from streams.steps import Step
 from tests.simulation import mistakes
 from tests.simulation.planting import Replacements, planted
@@ -174,5 +175,20 @@ BUGS: dict[str, Bug] = {
         "a content forgets its retired vectors before they are deleted",
         {converge_contents.delete_retired: mistakes.forget_retired_first},
         CALM | {"stall_at": (Step.DELETING_COMMITTED,), "crashes": 6},
+    ),
+    "away_bucket_forgotten": Bug(
+        "hints about a bucket that is away are acknowledged, and nothing is left to be done",
+        {wishes.want_comparison: mistakes.want_nothing},
+        {"bucket_outages": 2, "operations": 10},
+    ),
+    "unreadable_never_retried": Bug(
+        "the sweep leaves what could not be read as it is",
+        {sweep.retry_unreadable: mistakes.retry_nothing},
+        {"denials": 3, "operations": 10},
+    ),
+    "unreadable_taken_for_known": Bug(
+        "an object that can't be read is taken for described though only a listing told of it",
+        {lifecycle.look_again: mistakes.never_look_again},
+        {"keys": 1, "pictures": 1, "denials": 3, "operations": 10, "deletes": 0.0, "haste": 0.3},
     ),
 }

@@ -78,6 +78,19 @@ class ChaoticObjects:
         reading = self._chaos.call(lambda: self._inner.read(ref, sink, max_bytes=max_bytes), ObjectStoreOutage)
         return _in_seconds(await reading)
 
+    async def check(self, bucket: str) -> None:
+        """See ObjectReader."""
+        await self._chaos.call(lambda: self._inner.check(bucket), ObjectStoreOutage)
+
+    async def list(self, bucket: str, *, prefix: str = "") -> AsyncIterator[ObjectState]:
+        """See ObjectReader."""
+
+        async def all_of_them() -> Sequence[ObjectState]:
+            return [state async for state in self._inner.list(bucket, prefix=prefix)]
+
+        for state in await self._chaos.call(all_of_them, ObjectStoreOutage):
+            yield replace(state, last_modified=state.last_modified.replace(microsecond=0))
+
 
 def _in_seconds(state: ObjectState | None) -> ObjectState | None:
     return state and replace(state, last_modified=state.last_modified.replace(microsecond=0))

@@ -333,3 +333,18 @@ def always_announced(image: ImageRecord, contents: Contents) -> bool:
 async def no_due_contents(now: datetime, ports: Ports) -> list[ContentRecord]:
     """Overlooks what is due."""
     return await ports.catalog.due_contents(now, limit=0)
+
+
+async def want_nothing(reason: str, ports: Ports, *, bucket: str | None = None) -> None:
+    """Writes nothing down."""
+    await ports.catalog.progress(f"{reason}:{bucket}")
+
+
+async def retry_nothing(now: datetime, ports: Ports) -> int:
+    """Overlooks what is due."""
+    return len(await ports.catalog.unreadable_images(now, limit=0))
+
+
+def never_look_again(image: ImageRecord, now: datetime, retry_wait: timedelta) -> ImageRecord:
+    """Sets no time for another look."""
+    return replace(image, retry_due=image.retry_due and now + retry_wait)

@@ -11,8 +11,9 @@ import numpy as np
 from structlog.testing import capture_logs
 
 from schemas.lifecycle import image_state
-from schemas.messages import ContentChanged, ImageChanged
+from schemas.messages import ContentChanged, ImageChanged, bucket_event
 from schemas.records import EXTERNAL_ID, ContentId, ContentState, ObjectRef
+from streams.reconcile.wishes import WANTED, name_of
 from tests.simulation.world import (
     BUCKET,
     PICTURES,
@@ -70,6 +71,8 @@ class _Driver:
         self.crashes = world.shape.crashes
         self.losses = world.shape.losses
         self.duplicates = world.shape.duplicates
+        self.denials = world.shape.denials
+        self.bucket_outages = world.shape.bucket_outages
 
     @property
     def is_done(self) -> bool:
@@ -91,6 +94,10 @@ class _Driver:
             queue.pop(world.random.randrange(len(queue)))
         elif self.duplicates and any(world.queues.values()) and chance() < 0.04:
             self._duplicate()
+        elif (self.denials or world.objects.denied) and chance() < 0.02:
+            self._deny_or_allow()
+        elif (self.bucket_outages or world.objects.missing) and chance() < 0.02:
+            self._take_or_return_the_bucket()
         elif chance() < 0.005:
             world.loop.skip(world.random.choice((0.5, 40)))
             _start(world, sweep(world))
@@ -114,6 +121,23 @@ class _Driver:
         victim = world.random.choice(sorted(world.tasks, key=lambda task: task.get_name()))
         world.chaos.may_be_orphans |= world.chaos.storing.get(victim, set())
         victim.cancel()
+
+    def _deny_or_allow(self) -> None:
+        """An object can't be read any more, or can be again."""
+        denied, random = self.world.objects.denied, self.world.random
+        if denied and (not self.denials or random.random() < 0.5):
+            denied.remove(random.choice(sorted(denied)))
+        else:
+            self.denials -= 1
+            denied.add(ObjectRef(BUCKET, f"key {random.randrange(self.world.shape.keys)}"))
+
+    def _take_or_return_the_bucket(self) -> None:
+        missing = self.world.objects.missing
+        if missing:
+            missing.clear()
+        else:
+            self.bucket_outages -= 1
+            missing.add(BUCKET)
 
     def operate(self) -> None:
         """Change the bucket, if that may still happen."""
@@ -211,8 +235,12 @@ async def _come_to_rest(world: World) -> None:
     while world.stalled:
         world.wake()
     await asyncio.gather(*world.chaos.late)
+    world.objects.denied.clear()
+    world.objects.missing.clear()
     for message in world.verifications:
         world.queues.setdefault(TOPICS.contents, []).append(Message(message.encode()))
+    if name_of(WANTED, BUCKET) in world.catalog.positions:
+        _compare_the_bucket(world)
     for _ in range(ROUNDS):
         if world.failures or _at_rest(world):
             return
@@ -227,10 +255,17 @@ async def _come_to_rest(world: World) -> None:
     world.failures.append("the run does not come to rest")
 
 
+def _compare_the_bucket(world: World) -> None:
+    """What reconcile would do: have everybody look at each object that there is, or that the catalog knows."""
+    for number in range(world.shape.keys):
+        event = bucket_event(ObjectRef(BUCKET, f"key {number}"), event_name="Reconcile", event_time=world.now())
+        world.queues.setdefault(TOPICS.bucket_events, []).append(Message(event))
+
+
 def _at_rest(world: World) -> bool:
     rows = world.catalog
-    dirty = any(row.dirty_since or row.resend_due for row in rows.content_rows.values())
-    unpublished = any(row.publish_due for row in rows.image_rows.values())
+    dirty = any(row.dirty_since or row.resend_due or row.retry_due for row in rows.content_rows.values())
+    unpublished = any(row.publish_due or row.retry_due for row in rows.image_rows.values())
     return not (dirty or unpublished or world.tasks or any(world.queues.values()))
 
 

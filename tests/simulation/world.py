@@ -74,6 +74,10 @@ class Shape:
     """Index workers that batches are spread over; 0 for one that handles nothing else for each batch."""
     announced_twice: float
     """The chance that a change is announced twice, as by an object store with two targets."""
+    denials: int
+    """How often an object can't be read, until the end or for a while."""
+    bucket_outages: int
+    """How often the bucket is away for a while."""
 
 
 def draw_shape(random: Random) -> Shape:
@@ -95,6 +99,8 @@ def draw_shape(random: Random) -> Shape:
         disturbance=random.choice((0.0, 0.3)),
         processes=random.choice((0, 0, 2)),
         announced_twice=random.choice((0.0, 0.3, 1.0)),
+        denials=random.choice((0, 0, 1, 3)),
+        bucket_outages=random.choice((0, 0, 1)),
     )
 
 
@@ -209,7 +215,7 @@ def build(seed: int, focus: Mapping[str, Any]) -> World:
         outbox=Broker(world.accept, chaos),
         topics=TOPICS,
         limits=LimitSettings(),
-        sweep=SweepSettings(first_wait_s=random.choice((1, 30))),
+        sweep=SweepSettings(first_wait_s=random.choice((1, 30)), unreadable_first_wait_s=10, unreadable_max_wait_s=900),
         copy_threshold=50.0,
         clock=world,
         reached=world.reached,
@@ -224,7 +230,7 @@ def build(seed: int, focus: Mapping[str, Any]) -> World:
 
 def _announcement(world: World, ref: ObjectRef, event_name: str) -> bytes:
     """An event as MinIO sends it: with ETag and size of what was put."""
-    present = world.objects._version(ref)
+    present = world.objects._buckets[ref.bucket].get(ref.key)
     etag, size = (present.state.etag, present.state.size) if present else (None, None)
     event = bucket_event(ref, event_name=event_name, event_time=world.now(), sequencer=world.sequencers[ref], etag=etag)
     record = json.loads(event)

@@ -8,7 +8,7 @@ import pytest
 
 from ops.pictures import Source
 from ops.upload import Uploaded, Uploader
-from schemas.errors import ObjectStoreOutage, Outage
+from schemas.errors import ObjectStoreOutage
 from schemas.records import ObjectRef
 from schemas.settings import LimitSettings, RetrySettings, Settings
 from stores.objects.folder import FolderObjects
@@ -91,8 +91,8 @@ async def test_a_short_outage_is_waited_out(tmp_path: Path) -> None:
     objects.outage = True
 
     class SeesItsEnd(Outages):
-        def began(self, error: Outage) -> None:
-            super().began(error)
+        def began(self, dependency: str, error: str) -> None:
+            super().began(dependency, error)
             objects.outage = False
 
     uploader = Uploader(objects, Patience(QUICK, SeesItsEnd()), Settings(), BUCKET)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from schemas.errors import CatalogOutage, ObjectStoreOutage
+import pytest
+
 from schemas.records import ObjectRef
 from schemas.settings import ObjectSettings
-from streams.reconcile.schedule import SETTLE, UNWATCHED, Schedule
+from streams.reconcile.schedule import AT_MOST_HOURLY, SETTLE, UNWATCHED, Schedule
+from streams.reconcile.wishes import LAST
 from tests.unit.pictures import picture
 from tests.unit.reconcile.installation import BUCKET, Installation
 
@@ -101,7 +103,7 @@ async def test_an_unwatched_time_asks_for_a_comparison() -> None:
 async def test_an_outage_of_the_object_store_asks_for_a_comparison() -> None:
     """An outage that ended is followed by a comparison once things have settled, and by one only."""
     installation, worker = await started()
-    installation.patience.outages.began(ObjectStoreOutage("away"))
+    installation.patience.outages.began("objects", "away")
     await worker.watch()
     assert not await compared(installation, worker)
     installation.patience.outages.over("objects")
@@ -115,7 +117,7 @@ async def test_an_outage_during_a_comparison_asks_for_another() -> None:
     """An outage that comes after a comparison began is followed by a comparison of its own."""
     installation, worker = await started()
     for _ in range(2):
-        installation.patience.outages.began(ObjectStoreOutage("away"))
+        installation.patience.outages.began("objects", "away")
         installation.patience.outages.over("objects")
         await worker.watch()
         await installation.clock.sleep(SETTLE.total_seconds())
@@ -125,7 +127,7 @@ async def test_an_outage_during_a_comparison_asks_for_another() -> None:
 async def test_an_outage_of_the_catalog_loses_no_events() -> None:
     """Events wait in Kafka while the catalog is away, so nothing has to be compared."""
     installation, worker = await started()
-    installation.patience.outages.began(CatalogOutage("away"))
+    installation.patience.outages.began("catalog", "away")
     installation.patience.outages.over("catalog")
     await worker.watch()
     await installation.clock.sleep(SETTLE.total_seconds())
@@ -152,3 +154,50 @@ async def test_compares_every_few_hours_over_restarts() -> None:
     await installation.clock.sleep(120)
     assert await compared(installation, worker)
     assert not await compared(installation, worker)
+
+
+@pytest.mark.parametrize("every_s", [8, 20])
+async def test_an_outage_that_keeps_coming_back_neither_starves_comparisons_nor_multiplies_them(every_s: int) -> None:
+    """Hours of a dependency that comes and goes: compared all the time, and no more often than is stated."""
+    installation, worker = await started()
+    comparisons = 0
+    last = installation.catalog.positions[LAST]
+    hours = 4
+    for _ in range(hours * 3600 // every_s):
+        installation.patience.outages.began("objects", "away")
+        await installation.clock.sleep(every_s / 2)
+        await worker.watch()
+        await worker.work()
+        installation.patience.outages.over("objects")
+        await installation.clock.sleep(every_s / 2)
+        await worker.watch()
+        await worker.work()
+        if installation.catalog.positions[LAST] != last:
+            last = installation.catalog.positions[LAST]
+            comparisons += 1
+    assert hours <= comparisons <= (hours + 1) * AT_MOST_HOURLY
+
+
+async def test_the_periodic_comparison_gets_its_turn_while_others_are_wanted() -> None:
+    """A wish that may not be fulfilled yet does not stand in its way."""
+    installation, worker = await started()
+    hours = installation.settings.reconcile.every_hours
+    await installation.clock.sleep(hours * HOUR)
+    await worker.want("outage")
+    assert await compared(installation, worker)
+    assert installation.catalog.positions[LAST]["reason"] == "periodic"
+
+
+async def test_the_outage_of_a_bucket_asks_for_a_comparison_of_that_bucket() -> None:
+    """Of no other, and not while it is away again."""
+    installation, worker = await started()
+    outages = installation.patience.outages
+    outages.began(f"bucket:{BUCKET}", "gone")
+    outages.over(f"bucket:{BUCKET}")
+    await worker.watch()
+    await installation.clock.sleep(SETTLE.total_seconds())
+    outages.began(f"bucket:{BUCKET}", "gone again")
+    assert not await compared(installation, worker)
+    outages.over(f"bucket:{BUCKET}")
+    assert await compared(installation, worker)
+    assert installation.catalog.positions[f"{LAST}:{BUCKET}"]["reason"] == "bucket"
