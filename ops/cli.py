@@ -223,6 +223,23 @@ def reconcile(
             raise typer.Exit(EXIT_REFUSED)
 
 
+@app.command("forget-bucket")
+def forget_bucket(
+    bucket: Annotated[str, typer.Argument(help="A bucket that is not among objects.buckets any more.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how much there is.")] = False,
+) -> None:
+    """Remove a bucket's rows, vectors and snapshots, not its objects. Broken off, it can be run again."""
+    from ops.forget import run_forget
+
+    with friendly_errors(), interruptible():
+        found = asyncio.run(run_forget(settings_and_logs(), bucket, dry_run=dry_run))
+        counts = f"{found.images:,} images, {found.contents:,} contents and {found.vectors:,} "
+        if dry_run:
+            typer.echo(f"{bucket}: {counts}vectors would be forgotten")
+        else:
+            typer.echo(f"{bucket}: {counts}vectors without a content were forgotten, with those of the contents")
+
+
 @app.command()
 def rejected(
     bucket: Annotated[str | None, typer.Option(help="Only this bucket.")] = None,

@@ -46,7 +46,7 @@ async def run_duplicates(
 async def _groups(
     settings: Settings, *, near: bool, bucket: str | None, min_score: float | None
 ) -> AsyncIterator[Group]:
-    catalog = SqlCatalogReader(create_engine(settings.database))
+    catalog = SqlCatalogReader(create_engine(settings.database), settings.objects.buckets)
     vectors = MilvusVectors(settings.vectors)
     try:
         if near:

@@ -22,6 +22,7 @@ _HEALED_BY = {
     DriftKind.STALE: "look at the object or its content",
     DriftKind.UNREADABLE: "look at the object or its content",
     DriftKind.ORPHAN_ROW: "look at the object",
+    DriftKind.LEFT_OUT: "look at the object",
     DriftKind.ORPHAN_CONTENT: "look at the content",
     DriftKind.ORPHAN_VECTOR: "delete the vector after a second look",
     DriftKind.MISSING_VECTOR: "look at the content with verify",

@@ -60,7 +60,7 @@ def create_app(settings: Settings, ports: Ports) -> FastAPI:
 
 def build(settings: Settings) -> FastAPI:
     """The app on the servers that the settings name; closed with it."""
-    catalog = open_reader(settings.database)
+    catalog = open_reader(settings.database, settings.objects.buckets)
     vectors = MilvusVectors(settings.vectors)
     objects = open_objects(settings.objects)
     urls = GuardedFetcher(timeout_s=settings.api.url_timeout_s) if settings.api.search_by_url else None

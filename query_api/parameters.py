@@ -27,7 +27,7 @@ def _storable(moment: datetime) -> datetime:
 
 Moment = Annotated[AwareDatetime, AfterValidator(_storable)]
 Bucket = Annotated[str | None, Query(description="Only in this bucket.", pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
-Prefix = Annotated[str | None, Query(description="Only keys that begin so.", max_length=1024)]
+Prefix = Annotated[str | None, Query(description="Only keys that begin so, byte by byte.", max_length=1024)]
 ContentType = Annotated[
     str | None,
     Query(description="Only this media type, such as image/jpeg.", max_length=255, examples=["image/jpeg"]),

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
+from pathspec import PathSpec
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -81,9 +92,28 @@ class ObjectSettings(Section):
     access_key: str = "minioadmin"
     secret_key: SecretStr = SecretStr("minioadmin")
     buckets: Annotated[tuple[str, ...], Field(min_length=1)] = ("pictures",)
+    exclude: tuple[str, ...] = (
+        "**/@eaDir/**",
+        "**/._*",
+        "**/.DS_Store",
+        "**/Thumbs.db",
+        "**/desktop.ini",
+        "**/.thumbnails/**",
+    )
     folder: Path = Path("buckets")
+    notifications: Literal["kafka", "none"] = "kafka"
     notification_arns: tuple[str, ...] = ("arn:minio:sqs::PRIMARY:kafka",)
     timeout_s: Seconds = 10
+
+    @field_validator("exclude")
+    @classmethod
+    def _globs(cls, globs: tuple[str, ...]) -> tuple[str, ...]:
+        for glob in globs:
+            try:
+                PathSpec.from_lines("gitignore", [glob])
+            except (ValueError, re.error) as error:
+                raise ValueError(f"{glob!r} is no glob: {error}") from error
+        return globs
 
     @property
     def default_bucket(self) -> str:
@@ -197,6 +227,12 @@ class ReconcileSettings(Section):
     second_look_s: Seconds = 60
 
 
+class PatrolSettings(Section):
+    """Comparing each bucket with the catalog for ever."""
+
+    rate: Annotated[int, Field(ge=0)] = 500
+
+
 class RetrySettings(Section):
     """Waiting out an outage."""
 
@@ -265,6 +301,7 @@ class Settings(BaseSettings):
     index: IndexSettings = IndexSettings()
     sweep: SweepSettings = SweepSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
+    patrol: PatrolSettings = PatrolSettings()
     retry: RetrySettings = RetrySettings()
     api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()
@@ -285,6 +322,12 @@ class Settings(BaseSettings):
                 f"{DEAD_LETTERS_KEPT} times kafka.retention_days and {SEGMENT_DAYS}, since a message that is delivered "
                 "again after its request was forgotten is carried out again"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_notices_changes(self) -> Settings:
+        if self.objects.notifications == "none" and self.patrol.rate == 0:
+            raise ValueError("with objects.notifications: none and patrol.rate: 0 nobody would notice a change")
         return self
 
     @classmethod

@@ -121,15 +121,26 @@ async def watch_expired(app: AppT, on_expired: Callable[[], Awaitable[None]] | N
 async def watch_lag(app: AppT) -> None:
     """Keep the consumer lag of each assigned partition; those that went to another worker are told by that one."""
     while True:
-        consumer: Any = app.consumer
-        lags: dict[tuple[str, int], int] = {}
-        for partition in consumer.assignment() if consumer is not None else ():
-            end = consumer.highwater(partition)
-            # Faust has no public reader. Nothing committed yet counts as nothing read.
-            committed = consumer._committed_offset.get(partition)  # noqa: SLF001
-            if end is not None:
-                lags[partition.topic, partition.partition] = max(0, end - (committed or 0))
+        lags = _lags(app)
         CONSUMER_LAG.clear()
         for labels, lag in lags.items():
             CONSUMER_LAG.labels(*labels).set(lag)
         await asyncio.sleep(WATCH_INTERVAL_S)
+
+
+def backlog(app: AppT, topic: str) -> int:
+    """Messages of a topic that wait for this worker, or that it has not acknowledged yet."""
+    return sum(lag for (of_topic, _), lag in _lags(app).items() if of_topic == topic)
+
+
+def _lags(app: AppT) -> dict[tuple[str, int], int]:
+    """The consumer lag of each assigned partition, by topic and number."""
+    consumer: Any = app.consumer
+    lags: dict[tuple[str, int], int] = {}
+    for partition in consumer.assignment() if consumer is not None else ():
+        end = consumer.highwater(partition)
+        # Faust has no public reader. Nothing committed yet counts as nothing read.
+        committed = consumer._committed_offset.get(partition)  # noqa: SLF001
+        if end is not None:
+            lags[partition.topic, partition.partition] = max(0, end - (committed or 0))
+    return lags

@@ -113,6 +113,8 @@ def _target(request: ImageRequest, ports: RequestPorts) -> ObjectRef:
     ref = ObjectRef(request.bucket or ports.buckets[0], request.key)
     if ref.bucket not in ports.buckets:
         raise RequestRefused(f"the bucket {ref.bucket} is not one of {', '.join(ports.buckets)}")
+    if ports.common.left_out.excludes(ref.key):
+        raise RequestRefused(f"objects of the key {ref.key} are left out (objects.exclude)")
     return ref
 
 

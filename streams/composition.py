@@ -14,7 +14,9 @@ from stores.broker.kafka import KafkaOutbox
 from stores.catalog.engine import create_engine
 from stores.catalog.requests import SqlRequestLedger
 from stores.catalog.sql import SqlCatalog
+from stores.objects.left_out import LeftOut, VisibleObjects
 from stores.objects.opening import open_objects
+from stores.objects.ports import ObjectWriter
 from stores.urls import GuardedFetcher
 from stores.vectors.milvus import MilvusVectors
 from streams.carry_out_request import RequestPorts
@@ -30,6 +32,7 @@ class WorkerParts:
 
     settings: Settings
     ports: Ports
+    objects: ObjectWriter
     patience: Patience
     spec: ModelSpec
     requests: RequestPorts
@@ -42,14 +45,15 @@ async def worker_parts(settings: Settings) -> AsyncIterator[WorkerParts]:
     async with AsyncExitStack() as closing:
         objects = open_objects(settings.objects)
         closing.push_async_callback(objects.close)
-        catalog = SqlCatalog(create_engine(settings.database))
+        catalog = SqlCatalog(create_engine(settings.database), settings.objects.buckets)
         closing.push_async_callback(catalog.close)
         vectors = MilvusVectors(settings.vectors)
         closing.push_async_callback(vectors.close)
         outbox = KafkaOutbox(settings.kafka)
         closing.push_async_callback(outbox.close)
+        left_out = LeftOut(settings.objects.exclude)
         ports = Ports(
-            objects=objects,
+            objects=VisibleObjects(objects, left_out),
             catalog=catalog,
             vectors=vectors,
             outbox=outbox,
@@ -57,6 +61,7 @@ async def worker_parts(settings: Settings) -> AsyncIterator[WorkerParts]:
             limits=settings.limits,
             sweep=settings.sweep,
             copy_threshold=spec.copy_threshold,
+            left_out=left_out,
             reached=checkpoint_from_environment(),
         )
         wanted = settings.requests
@@ -67,7 +72,7 @@ async def worker_parts(settings: Settings) -> AsyncIterator[WorkerParts]:
         fetch = HostFetcher(fetcher, wanted).fetch
         requests = RequestPorts(ports, objects, SqlRequestLedger(catalog), fetch, settings.objects.buckets)
         outages = Outages(checks=dependency_checks(ports, settings.objects))
-        yield WorkerParts(settings, ports, Patience(settings.retry, outages), spec, requests)
+        yield WorkerParts(settings, ports, objects, Patience(settings.retry, outages), spec, requests)
 
 
 def dependency_checks(ports: Ports, settings: ObjectSettings) -> dict[str, Check]:

@@ -10,7 +10,7 @@ from schemas.records import ContentId, ObjectRef
 from stores.broker.ports import OutgoingMessage
 from streams.ports import Ports
 
-Sender = Literal["ObjectMovedOn", "Reconcile", "Requested", "Retry"]
+Sender = Literal["ObjectMovedOn", "Patrol", "Reconcile", "Requested", "Retry"]
 """What sends a hint that the object store did not send."""
 
 

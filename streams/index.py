@@ -75,15 +75,26 @@ class _Progress:
 
 
 class Index:
-    """Handles batches of content messages. When ``handle`` returns, every message of its batch may be acknowledged."""
+    """Handles batches of content messages. When ``handle`` returns, every message of its batch may be acknowledged.
+
+    ``buckets`` are those that are indexed; None means all.
+    """
 
     def __init__(
-        self, ports: Ports, retry: Retry, dead_letters: DeadLetters, settings: IndexSettings, inference: Inference
+        self,
+        ports: Ports,
+        retry: Retry,
+        dead_letters: DeadLetters,
+        settings: IndexSettings,
+        inference: Inference,
+        *,
+        buckets: Collection[str] | None = None,
     ) -> None:
         self._ports = ports
         self._retry = retry
         self._dead_letters = dead_letters
         self._settings = settings
+        self._buckets = buckets
         self._inference = inference
         self._rules = Rules(ports.limits.fingerprint, inference.model_id, settings.max_attempts)
         self._fetching = asyncio.Semaphore(settings.concurrency)
@@ -111,12 +122,16 @@ class Index:
             await steps.refund(begun, self._ports)
 
     async def _parse(self, deliveries: Sequence[Delivery]) -> Batch:
+        """What the messages ask for. What is about a bucket that isn't ours any more stays on the to-do list in SQL."""
         batch: dict[ContentId, Wanted] = {}
         for delivery in deliveries:
             try:
                 message = ContentChanged.decode(delivery.value)
             except MalformedMessage as error:
                 await self._dead_letters.put_aside(delivery, error)
+                continue
+            if self._buckets is not None and message.bucket not in self._buckets:
+                metrics.CONTENTS.labels("foreign_bucket").inc()
                 continue
             earlier = batch.get(message.content_id)
             batch[message.content_id] = Wanted(message.merged(earlier.message) if earlier else message, delivery)

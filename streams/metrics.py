@@ -52,6 +52,26 @@ RECONCILED_TIMESTAMP = Gauge(
     "twinlens_reconciled_timestamp_seconds",
     "When the ingest worker last finished a comparison of everything, in Unix time.",
 )
+PATROL_ROUNDS = Counter("twinlens_patrol_rounds_total", "Rounds that the patrol finished, by bucket.", ["bucket"])
+PATROL_ROUND_SECONDS = Gauge(
+    "twinlens_patrol_round_seconds", "How long the patrol's last round took, by bucket.", ["bucket"]
+)
+PATROLLED_TIMESTAMP = Gauge(
+    "twinlens_patrolled_timestamp_seconds",
+    "When the patrol last finished a round, by bucket, in Unix time.",
+    ["bucket"],
+)
+PATROL_FOUND = Counter(
+    "twinlens_patrol_found_total", "Differences that the patrol found, by bucket and kind.", ["bucket", "kind"]
+)
+PATROL_REFUSED = Gauge(
+    "twinlens_patrol_refused", "1 while the patrol refuses to remove so many rows, by bucket.", ["bucket"]
+)
+NOTIFICATION_RULES = Counter(
+    "twinlens_notification_rules_total",
+    "Looks at a bucket's notification rule, by outcome: kept, put_back or failed.",
+    ["bucket", "outcome"],
+)
 CONSUMER_LAG = Gauge("twinlens_consumer_lag", "Messages that wait, by topic and partition.", ["topic", "partition"])
 OLDEST_PENDING_SECONDS = Gauge(
     "twinlens_oldest_pending_seconds", "Age of the oldest content that the index may not agree about yet."

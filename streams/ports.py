@@ -13,6 +13,7 @@ from schemas.settings import LimitSettings, SweepSettings
 from schemas.topics import Topics
 from stores.broker.ports import Outbox
 from stores.catalog.ports import Catalog
+from stores.objects.left_out import LeftOut
 from stores.objects.ports import ObjectReader
 from stores.vectors.ports import VectorIndex
 
@@ -56,7 +57,7 @@ async def pass_by(_step: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """All that the handlers reach the world through."""
+    """All that the handlers reach the world through. In ``objects`` what is ``left_out`` is not there."""
 
     objects: ObjectReader
     catalog: Catalog
@@ -66,6 +67,7 @@ class Ports:
     limits: LimitSettings
     sweep: SweepSettings
     copy_threshold: float
+    left_out: LeftOut = field(default_factory=LeftOut)
     clock: Clock = field(default_factory=SystemClock)
     reached: Checkpoint = pass_by
     vector_id: Callable[[], int] = new_vector_id

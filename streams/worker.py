@@ -20,6 +20,7 @@ from schemas.settings import IndexSettings, IngestSettings, RequestSettings, Set
 from stores.broker.topics import missing_topics
 from streams import apps
 from streams.background import (
+    backlog,
     fold_figures_for_ever,
     leads,
     sweep_for_ever,
@@ -36,6 +37,7 @@ from streams.inference import InferenceThreads
 from streams.ingest import Ingest
 from streams.metrics import DEPENDENCY_UP
 from streams.patience import Check, Outages, Patience
+from streams.reconcile.patrol import Patrol, Surroundings
 from streams.reconcile.schedule import Schedule
 from streams.requests import Requests
 from streams.scope import CHECK_TIMEOUT_S
@@ -182,7 +184,9 @@ class Worker:
             threads = settings.model.threads or os.cpu_count() or 1
             embedder = OnnxEmbedder(self._parts.spec, threads=threads, providers=settings.model.providers)
             self._inference = InferenceThreads(embedder, settings.limits, decode_threads=settings.index.decode_threads)
-            self._index = Index(ports, patience, dead_letters, settings.index, self._inference)
+            self._index = Index(
+                ports, patience, dead_letters, settings.index, self._inference, buckets=settings.objects.buckets
+            )
             apps.add_index_agent(app, self._index, settings, fatal, ports.reached)
         return app
 
@@ -203,6 +207,7 @@ class Worker:
                 lambda: watch_expired(app, lambda: schedule.want("expired")),
                 schedule.watch_for_ever,
                 schedule.work_for_ever,
+                *[patrol.work_for_ever for patrol in self._patrols(app)],
             ]
         if self._requests is not None:
             requests = self._requests
@@ -212,6 +217,20 @@ class Worker:
                 lambda: watch_expired(app),
             ]
         return loops
+
+    def _patrols(self, app: AppT) -> list[Patrol]:
+        parts, settings = self._parts, self._parts.settings
+        if settings.patrol.rate == 0:
+            return []
+        events = settings.kafka.topics.bucket_events
+        around = Surroundings(
+            leads=lambda: leads(app, events),
+            backlog=lambda: backlog(app, events),
+            ensure_announced=parts.objects.ensure_announced,
+        )
+        # Where a bucket is away, its round is broken off: whether it is back is for its check to say.
+        patience = Patience(settings.retry, parts.patience.outages, waits_for_buckets=False)
+        return [Patrol(bucket, parts.ports, patience, settings, around) for bucket in settings.objects.buckets]
 
     async def _guarded(self, loop: Callable[[], Awaitable[None]]) -> None:
         """A background loop that fails ends the process: a worker without its sweep is only half there."""

@@ -15,6 +15,7 @@ from query_api.parameters import Bucket
 from query_api.problems import documented
 from query_api.services import Services, Using
 from schemas.errors import ConfigurationError, Outage
+from schemas.patrol import PatrolRound
 
 router = APIRouter(prefix="/v1/stats", tags=["status"])
 
@@ -155,3 +156,17 @@ async def rejections(services: Using, bucket: Bucket = None) -> Rejections:
     """Why pictures were rejected."""
     counted = await services.ports.catalog.rejections(bucket)
     return Rejections(results=[Rejection(reason=reason, objects=n) for reason, n in counted.items()])
+
+
+class Patrolled(Answer):
+    """The last round in each bucket that has had one."""
+
+    results: list[PatrolRound]
+
+
+@router.get("/patrol", response_model=Patrolled, responses=documented(422), summary="What the patrol found")
+async def patrol(services: Using, bucket: Bucket = None) -> Patrolled:
+    """When each bucket was last compared with the catalog, and how its notification rule was found."""
+    indexed = services.settings.objects.buckets
+    buckets = [name for name in indexed if bucket in (None, name)]
+    return Patrolled(results=await services.ports.catalog.patrol_rounds(buckets))

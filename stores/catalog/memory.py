@@ -170,7 +170,8 @@ class MemoryTransaction(CatalogTransaction):
 class MemoryCatalog(Catalog):
     """``image_rows`` and ``content_rows`` are what is committed; ``outage`` makes every call fail."""
 
-    def __init__(self) -> None:
+    def __init__(self, buckets: Collection[str] | None = None) -> None:
+        self.buckets = buckets
         self.image_rows: dict[str, ImageRecord] = {}
         self.content_rows: dict[ContentId, ContentRecord] = {}
         self.positions: dict[str, Any] = {}
@@ -262,14 +263,16 @@ class MemoryCatalog(Catalog):
         due = [
             (row.resend_due, row.id, row)
             for row in self.content_rows.values()
-            if row.resend_due and row.resend_due <= now
+            if row.resend_due and row.resend_due <= now and self._is_ours(row)
         ]
         return [row for _, _, row in sorted(due, key=lambda entry: entry[:2])[:limit]]
 
     async def due_images(self, now: datetime, *, limit: int) -> list[str]:
         await self.step()
         due = [
-            (row.publish_due, row.id) for row in self.image_rows.values() if row.publish_due and row.publish_due <= now
+            (row.publish_due, row.id)
+            for row in self.image_rows.values()
+            if row.publish_due and row.publish_due <= now and self._is_ours(row)
         ]
         return [image_id for _, image_id in sorted(due)[:limit]]
 
@@ -283,13 +286,21 @@ class MemoryCatalog(Catalog):
 
     async def oldest_dirty(self) -> datetime | None:
         await self.step()
-        return min((row.dirty_since for row in self.content_rows.values() if row.dirty_since), default=None)
+        ours = [row for row in self.content_rows.values() if self._is_ours(row)]
+        return min((row.dirty_since for row in ours if row.dirty_since), default=None)
+
+    def _is_ours(self, row: ContentRecord | ImageRecord) -> bool:
+        return self.buckets is None or row.bucket in self.buckets
 
     async def page_of_images(self, bucket: str, *, prefix: str, after: str, limit: int) -> list[ImageRecord]:
         await self.step()
         rows = [row for row in self.image_rows.values() if row.bucket == bucket and row.exists]
         rows = [row for row in rows if row.key.startswith(prefix) and row.key.encode() > after.encode()]
         return sorted(rows, key=lambda row: row.key.encode())[:limit]
+
+    async def image_ids(self, bucket: str, *, limit: int) -> list[str]:
+        await self.step()
+        return [row.id for row in self.image_rows.values() if row.bucket == bucket][:limit]
 
     async def page_of_contents(self, bucket: str, *, after: str, limit: int) -> list[ContentRecord]:
         await self.step()

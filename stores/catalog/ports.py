@@ -89,6 +89,9 @@ class CatalogTransaction(Protocol):
 class Catalog(Protocol):
     """Writing, and the to-do lists that the sweep and reconcile read.
 
+    A catalog is opened for certain buckets or for all. Whatever rows there are of others, they are not on its to-do
+    lists (``due_contents``, ``due_images``, ``oldest_dirty``): they stay due until their bucket comes back.
+
     Every method raises CatalogOutage when the database does not answer or wants the call repeated.
     """
 
@@ -121,6 +124,9 @@ class Catalog(Protocol):
 
     async def page_of_images(self, bucket: str, *, prefix: str, after: str, limit: int) -> list[ImageRecord]:
         """Images with an object under the prefix, keys above ``after``, in the order of the keys' bytes."""
+
+    async def image_ids(self, bucket: str, *, limit: int) -> list[str]:
+        """Ids of images of the bucket, with an object or without, in no order."""
 
     async def page_of_contents(self, bucket: str, *, after: str, limit: int) -> list[ContentRecord]:
         """Contents with SHA-256 above ``after``, in order."""

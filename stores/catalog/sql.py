@@ -179,9 +179,10 @@ def _seq(row: AnyRow) -> int:
 
 
 class SqlCatalog(Catalog):
-    """The catalog on an engine from :func:`stores.catalog.engine.create_engine`."""
+    """The catalog on an engine from :func:`stores.catalog.engine.create_engine`; ``buckets`` of None means all."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, buckets: Collection[str] | None = None) -> None:
+        self.buckets = buckets
         self._engine = engine
         self._on_sqlite = engine.dialect.name == "sqlite"
         # SQLite has one writer; waiting here in order beats sleeping in its busy handler at random.
@@ -243,16 +244,14 @@ class SqlCatalog(Catalog):
         return found
 
     async def due_contents(self, now: datetime, *, limit: int) -> list[ContentRecord]:
-        rows = await self.rows(
-            select(contents).where(contents.c.resend_due <= now).order_by(contents.c.resend_due).limit(limit)
-        )
-        return [content_record(row) for row in rows]
+        due = select(contents).where(contents.c.resend_due <= now, *self._ours(contents))
+        listed = statements.by_index("ix_contents_resend_due", due, contents).order_by(contents.c.resend_due)
+        return [content_record(row) for row in await self.rows(listed.limit(limit))]
 
     async def due_images(self, now: datetime, *, limit: int) -> list[str]:
-        rows = await self.rows(
-            select(images.c.id).where(images.c.publish_due <= now).order_by(images.c.publish_due).limit(limit)
-        )
-        return [image_id for (image_id,) in rows]
+        due = select(images.c.id).where(images.c.publish_due <= now, *self._ours(images))
+        listed = statements.by_index("ix_images_publish_due", due, images).order_by(images.c.publish_due)
+        return [image_id for (image_id,) in await self.rows(listed.limit(limit))]
 
     async def unreadable_images(self, now: datetime, *, limit: int) -> list[ImageRecord]:
         rows = await self.rows(
@@ -267,9 +266,13 @@ class SqlCatalog(Catalog):
         return [content_record(row) for row in rows]
 
     async def oldest_dirty(self) -> datetime | None:
-        [(since,)] = await self.rows(select(func.min(contents.c.dirty_since)))
-        oldest: datetime | None = since
-        return oldest
+        dirty = select(contents.c.dirty_since).where(contents.c.dirty_since.is_not(None), *self._ours(contents))
+        listed = statements.by_index("ix_contents_dirty_since", dirty, contents).order_by(contents.c.dirty_since)
+        rows = await self.rows(listed.limit(1))
+        return rows[0][0] if rows else None
+
+    def _ours(self, table: Table) -> list[ColumnElement[bool]]:
+        return [] if self.buckets is None else [table.c.bucket.in_(self.buckets)]
 
     async def page_of_images(self, bucket: str, *, prefix: str, after: str, limit: int) -> list[ImageRecord]:
         rows = await self.rows(
@@ -280,6 +283,10 @@ class SqlCatalog(Catalog):
             .limit(limit)
         )
         return [image_record(row) for row in rows]
+
+    async def image_ids(self, bucket: str, *, limit: int) -> list[str]:
+        rows = await self.rows(select(images.c.id).where(images.c.bucket == bucket).limit(limit))
+        return [image_id for (image_id,) in rows]
 
     async def page_of_contents(self, bucket: str, *, after: str, limit: int) -> list[ContentRecord]:
         rows = await self.rows(

@@ -155,6 +155,11 @@ class FolderObjects:
 
         await self._run(make)
 
+    async def ensure_announced(self, bucket: str) -> bool:
+        """There is no rule: :class:`stores.objects.watcher.FolderWatcher` announces what happens."""
+        await self.check(bucket)
+        return False
+
     async def _run[T](self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 

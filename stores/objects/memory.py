@@ -186,6 +186,11 @@ class MemoryObjects:
             raise ObjectStoreOutage("the object store is away")
         self._buckets.setdefault(bucket, {})
 
+    async def ensure_announced(self, bucket: str) -> bool:
+        """There is no rule: ``on_change`` is always called."""
+        await self.check(bucket)
+        return False
+
     def _version(self, ref: ObjectRef) -> _Version | None:
         checked_ref(ref)
         self._check_bucket(ref.bucket)

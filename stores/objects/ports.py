@@ -67,3 +67,9 @@ class ObjectWriter(ObjectReader, Protocol):
 
     async def ensure_bucket(self, bucket: str) -> None:
         """Create the bucket unless it is there, and have its changes announced. Safe to repeat."""
+
+    async def ensure_announced(self, bucket: str) -> bool:
+        """Have the bucket's changes announced as the settings say; whether that had to be put right.
+
+        Raises ConfigurationError if the server refuses, ObjectStoreOutage also if the bucket is not there.
+        """

@@ -22,7 +22,7 @@ from schemas.settings import ObjectSettings
 from stores.objects.keys import checked_bucket, checked_ref
 from stores.objects.ports import Sink
 from stores.objects.s3_answers import listed_state, put_headers
-from stores.objects.s3_buckets import ensure_announced_bucket
+from stores.objects.s3_buckets import announce, ensure_bucket
 from stores.objects.s3_errors import translated
 from stores.objects.s3_reading import S3Reading
 
@@ -37,7 +37,7 @@ class S3Objects:
     """
 
     def __init__(self, settings: ObjectSettings, *, at_once: int = 16) -> None:
-        self._notification_arns = settings.notification_arns
+        self._notification_arns = settings.notification_arns if settings.notifications == "kafka" else ()
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="s3")
         # OpenSSL's own list of authorities: the system's, or the one that SSL_CERT_FILE names.
         trust = ssl.create_default_context() if settings.secure else None
@@ -135,7 +135,13 @@ class S3Objects:
     async def ensure_bucket(self, bucket: str) -> None:
         """See ObjectWriter. Raises ConfigurationError if the server doesn't know the notification target."""
         checked_bucket(bucket)
-        await self._run(lambda: ensure_announced_bucket(self._client, bucket, self._notification_arns))
+        await self._run(lambda: ensure_bucket(self._client, bucket))
+        await self.ensure_announced(bucket)
+
+    async def ensure_announced(self, bucket: str) -> bool:
+        """See ObjectWriter."""
+        checked_bucket(bucket)
+        return await self._run(lambda: announce(self._client, bucket, self._notification_arns))
 
     async def _run[T](self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

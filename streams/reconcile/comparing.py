@@ -54,19 +54,29 @@ async def compare_objects(
 
 
 def _compared_objects(part: Joined[str, ObjectState, ImageRecord], bucket: str, ports: Ports) -> Page[str]:
-    drifts = [Drift(DriftKind.MISSING, state.ref) for state in part.left_only]
-    drifts += [Drift(DriftKind.ORPHAN_ROW, ObjectRef(bucket, image.key)) for image in part.right_only]
-    drifts += [Drift(kind, state.ref) for state, image in part.pairs if (kind := _difference(image, state, ports))]
+    drifts = [_drift(DriftKind.MISSING, state) for state in part.left_only if not ports.left_out.hides(state)]
+    drifts += [
+        Drift(DriftKind.ORPHAN_ROW, ObjectRef(bucket, image.key), seen=image.version) for image in part.right_only
+    ]
+    for state, image in part.pairs:
+        if ports.left_out.hides(state):
+            drifts.append(_drift(DriftKind.LEFT_OUT, state))
+        elif kind := _difference(image, state, ports):
+            drifts.append(_drift(kind, state))
     matched = len(part.pairs)
     compared = Compared(objects=matched + len(part.left_only), rows=matched + len(part.right_only))
     return Page(part.position, compared, drifts)
 
 
+def _drift(kind: DriftKind, state: ObjectState) -> Drift:
+    return Drift(kind, state.ref, seen=state.fingerprint)
+
+
 def _difference(image: ImageRecord, state: ObjectState, ports: Ports) -> DriftKind | None:
-    if is_unreadable(image.reason):
-        return DriftKind.UNREADABLE
     if image.fingerprint != state.fingerprint:
         return DriftKind.STALE
+    if is_unreadable(image.reason):
+        return DriftKind.UNREADABLE
     # What was given up for a bug is looked at again when an operator asks: it would only fail again, every time.
     given_up = image.reason is not None and image.reason.slug == GAVE_UP
     return None if given_up or image.reason == object_rejection(state, ports) else DriftKind.STALE

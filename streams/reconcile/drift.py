@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -25,6 +26,8 @@ class DriftKind(StrEnum):
     """An object or a content that could not be read when it was last looked at."""
     ORPHAN_ROW = "orphan_row"
     """A row without an object."""
+    LEFT_OUT = "left_out"
+    """A row of a folder, or of an object that ``objects.exclude`` leaves out."""
     ORPHAN_CONTENT = "orphan_content"
     """A content that no image refers to, and that nobody is removing."""
     ORPHAN_VECTOR = "orphan_vector"
@@ -46,10 +49,11 @@ class VectorRef(NamedTuple):
 
 
 class Drift(NamedTuple):
-    """One difference."""
+    """One difference. ``seen`` tells the versions of one object or row apart: equal drifts are the same difference."""
 
     kind: DriftKind
     subject: ObjectRef | ContentId | VectorRef
+    seen: Hashable = None
 
 
 class Phase(StrEnum):

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import batched
 from typing import Final
 
-import structlog
-
 from schemas.records import ContentId, ObjectRef
 from schemas.settings import ReconcileSettings
 from stores.broker.ports import OutgoingMessage
-from streams import metrics
 from streams.hints import content_hint, object_hint
 from streams.patience import Patience
 from streams.ports import Ports
@@ -33,13 +30,12 @@ FOUND_AMONG_VECTORS: Final = (
 RESUMABLE_FOR: Final = timedelta(hours=24)
 """A run that stopped longer ago is begun anew."""
 
-log = structlog.get_logger(__name__)
 Sleep = Callable[[float], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What to compare, and what is allowed. With a prefix, only objects and their rows are compared."""
+    """What to compare, and what is allowed. With a prefix, or on patrol, only objects and their rows are compared."""
 
     bucket: str
     prefix: str = ""
@@ -47,15 +43,28 @@ class Scope:
     force: bool = False
     not_before: datetime | None = None
     """A run that began earlier is not gone on with."""
+    patrol: bool = False
+    """A round of the patrol, which is remembered apart from other runs, so that neither disturbs the other."""
 
     @property
     def progress_name(self) -> str:
         """Where a run over this scope is remembered."""
-        return f"reconcile:{self.bucket}:{hashlib.sha256(self.prefix.encode()).hexdigest()[:16]}"
+        job = "patrol" if self.patrol else "reconcile"
+        return f"{job}:{self.bucket}:{hashlib.sha256(self.prefix.encode()).hexdigest()[:16]}"
+
+    @property
+    def with_vectors(self) -> bool:
+        """Whether vectors and contents are compared too."""
+        return not (self.prefix or self.patrol)
 
 
 class Reconciliation:
-    """Compares and heals. Rows are never written here: hints go where the object store's events go."""
+    """Compares and heals, ``rate`` (by default that of the settings) objects, rows or vectors a second at most.
+
+    ``is_news`` is asked before a hint about a difference is sent; by default all are.
+
+    Rows are never written here: hints go where the object store's events go.
+    """
 
     def __init__(
         self,
@@ -63,19 +72,22 @@ class Reconciliation:
         patience: Patience,
         settings: ReconcileSettings,
         *,
+        rate: int | None = None,
+        is_news: Callable[[Drift], bool] = lambda _drift: True,
         sleep: Sleep = asyncio.sleep,
         page: int = PAGE,
     ) -> None:
         self._ports = ports
         self._patience = patience
         self._settings = settings
+        self._rate = rate or settings.rate
+        self._is_news = is_news
         self._sleep = sleep
         self._page = page
         self._candidates: list[int] = []
-        self._paced_from: datetime | None = None
-        self._paced_count = 0
+        self._paced: datetime | None = None
 
-    async def run(self, scope: Scope) -> AsyncIterator[Report]:
+    async def run(self, scope: Scope) -> AsyncGenerator[Report]:
         """The report so far, after each page; the last one is complete. Broken off, a run can be gone on with.
 
         Raises Outage when one outlasts the retry budget.
@@ -91,11 +103,11 @@ class Reconciliation:
             if await self._may_remove_rows(report, scope):
                 async for page in self._objects(scope, after):
                     orphans = [drift for drift in page.drifts if drift.kind is DriftKind.ORPHAN_ROW]
-                    await self._send(orphans, report)
+                    await self._send(orphans, report, scope)
                     await self._save(scope, report, page.position)
                     yield report
             report.phase = Phase.VECTORS
-        if not scope.prefix:
+        if scope.with_vectors:
             async for _ in self._vectors(report, scope):
                 yield report
         report.phase = Phase.DONE
@@ -103,7 +115,6 @@ class Reconciliation:
             await self._patience.run(
                 lambda: self._ports.catalog.save_progress(scope.progress_name, None, self._ports.clock.now())
             )
-        log.info("reconciled", **{name: value for name, value in report.as_json().items() if name != "examples"})
         yield report
 
     async def _begun(self, scope: Scope) -> tuple[Report, str]:
@@ -133,8 +144,8 @@ class Reconciliation:
         async for page in compare_objects(
             scope.bucket, self._ports, self._patience, prefix=scope.prefix, after=after, page=self._page
         ):
-            await self._pace(max(page.compared))
             yield page
+            await self._pace(max(page.compared))
 
     async def _vectors(self, report: Report, scope: Scope) -> AsyncIterator[Report]:
         """Contents and vectors. Broken off, this part begins anew: its candidates are not saved."""
@@ -165,9 +176,8 @@ class Reconciliation:
         report.compared = report.compared.plus(page.compared)
         for drift in page.drifts:
             report.note(drift)
-            metrics.DRIFT.labels(drift.kind).inc()
         if not scope.dry_run:
-            await self._send([drift for drift in page.drifts if heal(drift)], report)
+            await self._send([drift for drift in page.drifts if heal(drift)], report, scope)
 
     async def _may_remove_rows(self, report: Report, scope: Scope) -> bool:
         removed = report.drift[DriftKind.ORPHAN_ROW]
@@ -191,8 +201,6 @@ class Reconciliation:
             f"{removed:,} of {known:,} {what}, which is more than {allowed}: nothing of it was removed. "
             "If that is right, run `twinlens reconcile --force`."
         )
-        metrics.RECONCILE_REFUSED.inc()
-        log.error("reconcile_refused", bucket=scope.bucket, removed=removed, known=known)
         return False
 
     async def _second_look(self, report: Report) -> None:
@@ -207,25 +215,25 @@ class Reconciliation:
             report.vectors_deleted += len(dead)
             await self._pace(len(chunk))
 
-    async def _send(self, drifts: Sequence[Drift], report: Report) -> None:
-        messages = [message for drift in drifts if (message := self._message(drift)) is not None]
+    async def _send(self, drifts: Sequence[Drift], report: Report, scope: Scope) -> None:
+        news = [drift for drift in drifts if self._is_news(drift)]
+        messages = [message for drift in news if (message := self._message(drift, scope)) is not None]
         if messages:
             await self._patience.run(lambda: self._ports.outbox.send(messages))
             report.hints += len(messages)
 
-    def _message(self, drift: Drift) -> OutgoingMessage | None:
+    def _message(self, drift: Drift, scope: Scope) -> OutgoingMessage | None:
         subject = drift.subject
         if isinstance(subject, ObjectRef):
-            return object_hint(subject, "Reconcile", self._ports)
+            return object_hint(subject, "Patrol" if scope.patrol else "Reconcile", self._ports)
         if isinstance(subject, ContentId):
             return content_hint(subject, self._ports, verify=True, retry=drift.kind is DriftKind.UNREADABLE)
         return None
 
     async def _pace(self, count: int) -> None:
-        """Wait so long that no more than the settings' rate is compared per second, on average."""
+        """Wait so long that ``count`` since the last time is no more than the rate allows."""
         now = self._ports.clock.now()
-        self._paced_from = self._paced_from or now
-        self._paced_count += count
-        ahead = self._paced_count / self._settings.rate - (now - self._paced_from).total_seconds()
-        if ahead > 0:
-            await self._sleep(ahead)
+        # A clock that was set back must not make this wait for it.
+        passed = max(0.0, (now - self._paced).total_seconds()) if self._paced else 0.0
+        await self._sleep(max(0.0, count / self._rate - passed))
+        self._paced = self._ports.clock.now()

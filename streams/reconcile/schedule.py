@@ -3,7 +3,8 @@
 Events can be lost where nobody sees it: an object store announces nothing in the first moment after its start, and
 may have stored what it never acknowledged. So everything is compared after each outage that was seen, after a time
 in which no ingest worker watched, after events expired unread, at the very start, and every few hours. A bucket is
-compared by itself after an outage of its own, and where hints about it were acknowledged while it was away.
+compared by itself when it is added, after an outage of its own, and where hints about it were acknowledged while it was
+away.
 
 Who asks and who works are two: any ingest worker writes down that a comparison is wanted; the one that has the first
 partition of the bucket events does it. Two at once, around a rebalance, would do no harm but work.
@@ -28,6 +29,7 @@ from schemas.settings import Settings
 from streams import metrics
 from streams.patience import BUCKET, Patience
 from streams.ports import Ports
+from streams.reconcile.drift import Phase, Report
 from streams.reconcile.run import Reconciliation, Scope
 from streams.reconcile.wishes import LAST, PERIODIC, WANTED, Comparison, Wish, name_of, want_comparison
 
@@ -44,8 +46,8 @@ LONGEST_SETTLE: Final = timedelta(minutes=2)
 """A comparison that has been wanted for so long begins, though outages keep coming."""
 AT_MOST_HOURLY: Final = 12
 """Comparisons of the same that wishes lead to within an hour; later ones wait."""
-WATCHED: Final = "reconcile:watched"
-"""Under this name the catalog remembers the last moment that was watched."""
+WATCHED: Final = "reconcile:watch"
+"""Under this name the catalog remembers the last moment that was watched, and the buckets."""
 
 log = structlog.get_logger(__name__)
 
@@ -127,19 +129,23 @@ class Schedule:
         await self._patience.run(lambda: want_comparison(reason, self._ports, bucket=bucket))
 
     async def _look_back(self) -> None:
-        """Ask for a comparison if nobody was watching before this worker began to lead."""
+        """Ask for a comparison if nobody was watching, or not all buckets, before this worker began to lead."""
         watched = await self._patience.run(lambda: self._ports.catalog.progress(WATCHED))
         if watched is None:
             await self.want("first_start")
             return
-        gap = self._ports.clock.now() - datetime.fromisoformat(watched)
+        gap = self._ports.clock.now() - datetime.fromisoformat(watched["at"])
         if self._settings.reconcile.after_outage and gap > UNWATCHED:
             await self.want("unwatched")
+        for bucket in self._settings.objects.buckets:
+            if bucket not in watched["buckets"]:
+                await self.want("new_bucket", bucket)
 
     async def _note_watch(self) -> None:
         now = self._ports.clock.now()
         if self._noted is None or now - self._noted >= WATCH_NOTED:
-            await self._patience.run(lambda: self._ports.catalog.save_progress(WATCHED, now.isoformat(), now))
+            watched = {"at": now.isoformat(), "buckets": list(self._settings.objects.buckets)}
+            await self._patience.run(lambda: self._ports.catalog.save_progress(WATCHED, watched, now))
             self._noted = now
 
     async def work(self) -> None:
@@ -185,9 +191,11 @@ class Schedule:
         run = Reconciliation(self._ports, patience, self._settings.reconcile)
         began: datetime | None = None
         async for report in run.run(Scope(bucket, not_before=wish.since)):
-            if not self._leads():
+            if report.phase is Phase.DONE:
+                _note(report)
+                began = report.started
+            elif not self._leads():
                 return None
-            began = report.started
         return began
 
     async def _due(self) -> Wish | None:
@@ -213,3 +221,12 @@ class Schedule:
     async def _last(self, bucket: str | None) -> Comparison | None:
         position = await self._patience.run(lambda: self._ports.catalog.progress(name_of(LAST, bucket)))
         return None if position is None else Comparison.parse(position)
+
+
+def _note(report: Report) -> None:
+    """Say in log and metrics what a finished run has found."""
+    for kind, count in report.drift.items():
+        metrics.DRIFT.labels(kind).inc(count)
+    metrics.RECONCILE_REFUSED.inc(len(report.refused))
+    say = log.error if report.refused else log.info
+    say("reconciled", **{name: value for name, value in report.as_json().items() if name != "examples"})

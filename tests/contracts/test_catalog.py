@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from copy import copy
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from schemas.errors import CatalogContention, CatalogOutage, Outage
-from schemas.records import ContentId, ContentRecord, ContentState, Neighbour, ObjectRef, Reason
+from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, Neighbour, ObjectRef, Reason
 from stores.catalog.ports import Catalog, CatalogTransaction, Reference
 from tests.contracts.catalogs import (
     BACKENDS,
@@ -788,3 +789,41 @@ async def test_progress_is_remembered_and_forgotten(catalog: Catalog) -> None:
 async def test_check_passes(catalog: Catalog) -> None:
     """A catalog that has its schema is ready."""
     await catalog.check()
+
+
+async def add_due(catalog: Catalog, key: str, bucket: str, moment: datetime, *, etag: str | None = "e") -> str:
+    """Store an image and a content of a bucket, both to be looked at again at that moment; the image's id."""
+    where = ObjectRef(bucket, key)
+    blank = ImageRecord(where.image_id, *where, created_at=NOW, updated_at=NOW)
+    fresh = ContentRecord(bucket, "a" * 64, vector_id=len(bucket), created_at=NOW)
+    async with catalog.transaction() as tx:
+        [image] = (await tx.lock_images([], create=[blank])).values()
+        [row] = (await tx.lock_contents([], create=[fresh])).values()
+        await tx.save_contents([replace(row, dirty_since=moment, resend_due=moment)])
+        last_modified = NOW if etag else None
+        await tx.save_images([replace(image, etag=etag, last_modified=last_modified, publish_due=moment)])
+    return image.id
+
+
+async def test_the_to_do_lists_are_of_the_buckets_that_are_indexed(catalog: Catalog) -> None:
+    """What is due of another bucket stays due, and keeps nobody waiting, until its bucket is among them again."""
+    later = NOW + timedelta(seconds=1)
+    foreign = await add_due(catalog, "k", "gone", NOW)
+    own = await add_due(catalog, "k", BUCKET, later)
+    ours = copy(catalog)
+    ours.buckets = (BUCKET,)  # type: ignore[attr-defined]
+    assert [row.bucket for row in await ours.due_contents(later, limit=1)] == [BUCKET]
+    assert await ours.due_images(later, limit=1) == [own]
+    assert await ours.oldest_dirty() == later
+    assert [row.bucket for row in await catalog.due_contents(later, limit=9)] == ["gone", BUCKET]
+    assert await catalog.due_images(later, limit=9) == [foreign, own]
+    assert await catalog.oldest_dirty() == NOW
+
+
+async def test_the_ids_of_all_images_of_a_bucket_are_told(catalog: Catalog) -> None:
+    """Of those without an object too, and of no other bucket's."""
+    present = await add_due(catalog, "present", BUCKET, NOW)
+    gone = await add_due(catalog, "gone", BUCKET, NOW, etag=None)
+    await add_due(catalog, "present", "other", NOW)
+    assert set(await catalog.image_ids(BUCKET, limit=9)) == {present, gone}
+    assert len(await catalog.image_ids(BUCKET, limit=1)) == 1

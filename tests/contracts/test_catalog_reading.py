@@ -330,6 +330,36 @@ async def test_contents_are_walked_by_vector_id(catalog: SqlCatalogReader, write
     assert [each.vector_id for each in await catalog.contents_after(5, bucket="a", limit=1)] == [6]
 
 
+async def test_other_buckets_are_not_there(engine: AsyncEngine, catalog: SqlCatalogReader, write: _Writer) -> None:
+    """Rows of a bucket that is not indexed any more are neither found, listed nor counted, whoever asks for them."""
+    ids = {}
+    for number, bucket in enumerate(("kept", "gone")):
+        await write.content(bucket, number, bucket=bucket)
+        ids[bucket] = await write.image(f"{bucket}.png", _sha(bucket), bucket=bucket)
+        await write.image(f"{bucket} again.png", _sha(bucket), bucket=bucket)
+        await write.image(f"{bucket}.txt", None, bucket=bucket, reason="empty")
+    everything = (ANY, ImageFilter(bucket="gone"), ImageFilter(key="gone.png"))
+    assert all([await catalog.count(where) for where in everything])
+    ours = SqlCatalogReader(engine, ("kept", "empty"))
+    assert [await ours.count(where) for where in everything] == [3, 0, 0]
+    assert {each.image.bucket for each in await _page(ours, ANY)} == {"kept"}
+    assert set(await ours.images(list(ids.values()))) == {ids["kept"]}
+    digests = [_sha("kept"), _sha("gone")]
+    assert {each.content.bucket for each in await ours.hits([0, 1], digests, ANY)} == {"kept"}
+    assert await ours.hits([1], digests, ImageFilter(bucket="gone")) == []
+    assert await ours.vector_ids(ANY, limit=9) == [0]
+    numbers = await ours.statistics(None)
+    assert (numbers.objects, numbers.contents) == (3, 1)
+    assert (await ours.statistics("gone")).objects == 0
+    assert await ours.rejections(None) == {"empty": 1}
+    assert sum((await ours.indexed_per_minute(STARTED - timedelta(days=1), None)).values()) == 1
+    assert await ours.indexed_per_minute(STARTED - timedelta(days=1), "gone") == {}
+    assert [each.content_id.bucket for each in await ours.same_bytes(None, after=None, limit=9)] == ["kept"]
+    both = [ContentId(bucket, _sha(bucket)) for bucket in ids]
+    assert set(await ours.of_contents(both)) == {both[0]}
+    assert [each.bucket for each in await ours.contents_after(-1, bucket=None, limit=9)] == ["kept"]
+
+
 async def test_check(catalog: SqlCatalogReader) -> None:
     """A database with our tables passes."""
     await catalog.check()

@@ -91,10 +91,30 @@ async def test_an_unknown_notification_target_is_a_configuration_error(
     await opened.close()
 
 
-async def test_without_a_target_no_rule_is_made(settings: ObjectSettings, s3: Minio, bucket: str) -> None:
-    """No ARN leaves the notifications alone."""
-    opened = S3Objects(settings.model_copy(update={"notification_arns": ()}))
+async def test_a_rule_that_is_gone_is_put_back(store: S3Objects, s3: Minio, bucket: str) -> None:
+    """It is said whether that had to be done."""
+    await store.ensure_bucket(bucket)
+    assert not await store.ensure_announced(bucket)
+    s3.set_bucket_notification(bucket, NotificationConfig())
+    assert await store.ensure_announced(bucket)
+    assert rules(s3, bucket) == [(arn, OURS) for arn in sorted(MAIN_ROUTE.arns)]
+
+
+async def test_a_bucket_that_is_gone_is_not_made_for_its_rule(store: S3Objects, s3: Minio) -> None:
+    """An empty one in its place would look like a bucket whose objects were removed."""
+    with pytest.raises(ObjectStoreOutage):
+        await store.ensure_announced("nobody-has-made-this")
+    assert not s3.bucket_exists("nobody-has-made-this")
+
+
+@pytest.mark.parametrize("change", [{"notification_arns": ()}, {"notifications": "none"}])
+async def test_without_notifications_no_rule_is_made(
+    settings: ObjectSettings, s3: Minio, bucket: str, change: dict[str, object]
+) -> None:
+    """No ARN, or the setting, leaves the bucket's rules alone."""
+    opened = S3Objects(settings.model_copy(update=change))
     await opened.ensure_bucket(bucket)
+    assert not await opened.ensure_announced(bucket)
     assert rules(s3, bucket) == []
     await opened.close()
 

@@ -46,6 +46,8 @@ def _equal(where: ImageFilter) -> Iterator[ColumnElement[bool]]:
 
 
 def _ranges(where: ImageFilter) -> Iterator[ColumnElement[bool]]:
+    if where.among is not None:
+        yield images.c.bucket.in_(where.among)
     if where.external_id is not None:
         yield _is_exactly(images.c.external_id, where.external_id)
     if where.created_from is not None:

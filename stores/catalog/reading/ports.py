@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from schemas.lifecycle import image_state
+from schemas.patrol import PatrolRound
 from schemas.records import ContentId, ContentRecord, ImageRecord, ImageState
 
 KEYS_PER_CONTENT = 100
@@ -27,6 +28,8 @@ class ImageFilter:
     """
 
     bucket: str | None = None
+    among: tuple[str, ...] | None = None
+    """Of all these buckets, if ``bucket`` names none."""
     prefix: str | None = None
     key: str | None = None
     external_id: str | None = None
@@ -170,6 +173,9 @@ class StatisticsReader(Protocol):
     async def rejections(self, bucket: str | None) -> dict[str, int]:
         """Rejected objects by the slug of their reason, most frequent first."""
 
+    async def patrol_rounds(self, buckets: Collection[str]) -> list[PatrolRound]:
+        """The patrol's last round in each of the buckets that has had one."""
+
     async def check(self) -> None:
         """Raises CatalogOutage unless the database answers and has our tables."""
 
@@ -188,7 +194,10 @@ class DuplicateReader(Protocol):
 
 
 class CatalogReader(ImageReader, HitReader, StatisticsReader, DuplicateReader, Protocol):
-    """All of it."""
+    """All of it.
+
+    A reader is opened for certain buckets or for all: rows of others are not there for it.
+    """
 
     async def close(self) -> None:
         """Close all connections."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Executable, Row, Select, and_, bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from schemas.patrol import PatrolRound, last_round_name
 from schemas.records import ContentId, ContentRecord, ContentState, ImageState
 from schemas.settings import DatabaseSettings
-from schemas.tables import contents, images
+from schemas.tables import contents, images, progress
 from stores.catalog.engine import create_engine, fetch
 from stores.catalog.figures import FIGURES, FIGURES_IN_BUCKETS, Kind, minute_label, minute_of
 from stores.catalog.reading.conditions import (
@@ -48,16 +50,20 @@ class _Figure(NamedTuple):
     bytes: int = 0
 
 
-def open_reader(settings: DatabaseSettings) -> SqlCatalogReader:
+def open_reader(settings: DatabaseSettings, buckets: Collection[str] | None = None) -> SqlCatalogReader:
     """The reader on connections of its own. Connects on first use."""
-    return SqlCatalogReader(create_engine(settings))
+    return SqlCatalogReader(create_engine(settings), buckets)
 
 
 class SqlCatalogReader(CatalogReader):
-    """Each call is a short read on a pooled connection, or two. A connection that was lost is replaced once a read."""
+    """Each call is a short read on a pooled connection, or two. A connection that was lost is replaced once a read.
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    ``buckets`` of None means all.
+    """
+
+    def __init__(self, engine: AsyncEngine, buckets: Collection[str] | None = None) -> None:
         self._engine = engine
+        self._buckets = None if buckets is None else tuple(sorted(buckets))
 
     async def _rows(self, query: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
         return await fetch(self._engine, query, parameters)
@@ -70,13 +76,14 @@ class SqlCatalogReader(CatalogReader):
         wanted = sorted(image_ids)
         for start in range(0, len(wanted), _CHUNK):
             for row in await self._rows(_BY_ID, {"ids": wanted[start : start + _CHUNK]}):
-                found[row.id] = joined_record(row)
+                if self._has(row.bucket):
+                    found[row.id] = joined_record(row)
         return found
 
     async def page(
         self, where: ImageFilter, *, order: ImageOrder, after: Position | None, limit: int, offset: int = 0
     ) -> list[CatalogImage]:
-        query = _JOINED.where(*matches(where))
+        query = _JOINED.where(*self._matches(where))
         query = _ordered(query, order, after).limit(limit).offset(offset)
         return [joined_record(row) for row in await self._rows(query)]
 
@@ -84,7 +91,7 @@ class SqlCatalogReader(CatalogReader):
         if where == ImageFilter(bucket=where.bucket, state=where.state):
             kept = await self._figures(Kind.IMAGES, where.bucket)
             return sum(figure.number for state, figure in kept.items() if where.state in (None, state))
-        query = select(func.count().label("n")).select_from(with_content()).where(*matches(where))
+        query = select(func.count().label("n")).select_from(with_content()).where(*self._matches(where))
         return int((await self._rows(query))[0].n)
 
     async def hits(
@@ -92,7 +99,7 @@ class SqlCatalogReader(CatalogReader):
     ) -> list[FoundContent]:
         if not vector_ids and not digests:
             return []
-        looked_for = parameters(vector_ids, digests)
+        looked_for, where = parameters(vector_ids, digests), self._narrowed(where)
         rows = await self._rows(rows_found(where), looked_for)
         if len(rows) < looked_for["most"]:
             return grouped(rows, numbered=False)
@@ -106,14 +113,14 @@ class SqlCatalogReader(CatalogReader):
             select(contents.c.vector_id)
             .distinct()
             .select_from(of_content())
-            .where(contents.c.state.in_(SEARCHABLE), *matches(where))
+            .where(contents.c.state.in_(SEARCHABLE), *self._matches(where))
             .limit(limit)
         )
         return [row.vector_id for row in await self._rows(query)]
 
     async def statistics(self, bucket: str | None) -> Statistics:
         images_, contents_ = await self._figures(Kind.IMAGES, bucket), await self._figures(Kind.CONTENTS, bucket)
-        oldest = select(contents.c.dirty_since).where(contents.c.dirty_since.is_not(None), *_in_bucket(bucket))
+        oldest = select(contents.c.dirty_since).where(contents.c.dirty_since.is_not(None), *self._in_bucket(bucket))
         waiting = await self._rows(oldest.order_by(contents.c.dirty_since).limit(1))
         return Statistics(
             objects=sum(each.number for each in images_.values()),
@@ -136,7 +143,9 @@ class SqlCatalogReader(CatalogReader):
 
     async def _figures(self, kind: Kind, bucket: str | None, *, since: str = "") -> Mapping[str, _Figure]:
         """Kept figures by label, 0 for those that there are none of."""
-        query, buckets = (FIGURES, {}) if bucket is None else (FIGURES_IN_BUCKETS, {"buckets": [bucket]})
+        asked = self._narrowed(ImageFilter(bucket=bucket))
+        among = asked.among if asked.bucket is None or asked.among is not None else [asked.bucket]
+        query, buckets = (FIGURES, {}) if among is None else (FIGURES_IN_BUCKETS, {"buckets": among})
         rows = await self._rows(query, {"kind": kind, "since": since, **buckets})
         return defaultdict(
             _Figure, {label: _Figure(int(number), int(size)) for label, number, size in map(tuple, rows)}
@@ -146,34 +155,39 @@ class SqlCatalogReader(CatalogReader):
         objects = func.count().label("objects")
         query = (
             select(images.c.bucket, images.c.content_sha256, objects)
-            .where(EXISTS, images.c.content_sha256.is_not(None), images.c.reason.is_(None))
+            .where(*self._matches(ImageFilter(bucket=bucket)), images.c.content_sha256.is_not(None))
+            .where(images.c.reason.is_(None))
             .group_by(images.c.bucket, images.c.content_sha256)
             .having(func.count() > 1)
             .order_by(images.c.bucket, images.c.content_sha256)
             .limit(limit)
         )
-        if bucket is not None:
-            query = query.where(images.c.bucket == bucket)
         if after is not None:
             query = query.where(_beyond((images.c.bucket, images.c.content_sha256), after))
         rows = await self._rows(query)
         return [SameBytes(ContentId(row.bucket, row.content_sha256), int(row.objects)) for row in rows]
 
     async def of_contents(self, content_ids: Sequence[ContentId]) -> dict[ContentId, FoundContent]:
-        if not content_ids:
+        ours = [content_id for content_id in content_ids if self._has(content_id.bucket)]
+        if not ours:
             return {}
-        rows = await self._rows(numbered_among(content_ids))
+        rows = await self._rows(numbered_among(ours))
         return {each.content.id: each for each in grouped(rows, numbered=True)}
 
     async def contents_after(self, vector_id: int, *, bucket: str | None, limit: int) -> list[ContentRecord]:
         query = (
             select(*CONTENT_COLUMNS)
             .where(contents.c.vector_id > vector_id, contents.c.state == str(ContentState.INDEXED))
-            .where(*_in_bucket(bucket))
+            .where(*self._in_bucket(bucket))
             .order_by(contents.c.vector_id)
             .limit(limit)
         )
         return [content_record(row) for row in await self._rows(query)]
+
+    async def patrol_rounds(self, buckets: Collection[str]) -> list[PatrolRound]:
+        names = [last_round_name(bucket) for bucket in buckets]
+        rows = await self._rows(select(progress.c.position).where(progress.c.name.in_(names)).order_by(progress.c.name))
+        return [PatrolRound.model_validate(row.position) for row in rows]
 
     async def check(self) -> None:
         await self._rows(select(images.c.id).limit(1))
@@ -182,9 +196,24 @@ class SqlCatalogReader(CatalogReader):
     async def close(self) -> None:
         await self._engine.dispose()
 
+    def _has(self, bucket: str) -> bool:
+        return self._buckets is None or bucket in self._buckets
 
-def _in_bucket(bucket: str | None) -> list[ColumnElement[bool]]:
-    return [] if bucket is None else [contents.c.bucket == bucket]
+    def _narrowed(self, where: ImageFilter) -> ImageFilter:
+        """The filter within the buckets of this reader."""
+        if where.bucket is None:
+            return replace(where, among=self._buckets)
+        return where if self._has(where.bucket) else replace(where, among=())
+
+    def _matches(self, where: ImageFilter) -> list[ColumnElement[bool]]:
+        return matches(self._narrowed(where))
+
+    def _in_bucket(self, bucket: str | None) -> list[ColumnElement[bool]]:
+        """The same for contents."""
+        if bucket is not None and self._has(bucket):
+            return [contents.c.bucket == bucket]
+        among = () if bucket is not None else self._buckets
+        return [] if among is None else [contents.c.bucket.in_(among)]
 
 
 def _ordered(query: Select[Any], order: ImageOrder, after: Position | None) -> Select[Any]:

@@ -76,6 +76,7 @@ def test_add_tells_what_failed(run: Run, tmp_path: Path) -> None:
         (["add", "nowhere"], 1, "error: there is no file or folder nowhere"),
         (["add", ".", "--bucket", "other"], 78, "other is not among objects.buckets"),
         (["add", "."], 1, "no pictures were found there"),
+        (["forget-bucket", "pictures"], 1, "pictures is among objects.buckets"),
         (["search", "nowhere.jpg"], 1, "nowhere.jpg can't be read: No such file or directory"),
         (["search", "here.txt", "--api", "http://127.0.0.1:1"], 75, "api: no query service answers at"),
         (["up", "--photos", "nowhere"], 1, "error: there is no file or folder nowhere"),

@@ -65,6 +65,7 @@ WRONG = [
     ("GET", "/v1/stats?bucket=NO", {}, 422),
     ("GET", "/v1/stats/throughput?minutes=0", {}, 422),
     ("GET", "/v1/stats/rejections?bucket=NO", {}, 422),
+    ("GET", "/v1/stats/patrol?bucket=NO", {}, 422),
     ("POST", "/v1/session", {"json": {}}, 422),
     ("POST", "/v1/session", {"json": {"api_key": "wrong"}}, 401),
     ("POST", "/sample/file", {}, 415),

@@ -7,11 +7,14 @@ from datetime import timedelta
 import httpx
 import structlog
 from fastapi import FastAPI
+from sqlalchemy import insert
 
 from query_api.outage_log import OutageLog
+from schemas.patrol import PatrolRound, Rule, last_round_name
 from schemas.records import ContentState
 from schemas.settings import Settings
-from tests.unit.query_api.library import Library, picture
+from schemas.tables import progress
+from tests.unit.query_api.library import BUCKET, Library, picture
 from tests.unit.query_api.test_errors import assert_problem
 
 
@@ -53,6 +56,28 @@ async def test_throughput_has_every_minute(client: httpx.AsyncClient, library: L
     body = (await client.get("/v1/stats/throughput?minutes=5")).json()
     assert [minute["indexed"] for minute in body["results"]] == [0, 0, 3, 0, 1]
     assert body["total"] == 4
+
+
+async def test_the_patrols_last_rounds(client: httpx.AsyncClient, library: Library) -> None:
+    """What the patrol found in each bucket, and how its notification rule was; of other buckets nothing is said."""
+    rounds = [
+        PatrolRound(
+            bucket=bucket,
+            started=library.now,
+            finished=library.now + timedelta(seconds=20),
+            objects=10_000,
+            differences=3,
+            refused=(),
+            rule=Rule.PUT_BACK,
+        )
+        for bucket in (BUCKET, "forgotten")
+    ]
+    async with library.engine.begin() as connection:
+        for each in rounds:
+            values = {"name": last_round_name(each.bucket), "position": each.model_dump(mode="json")}
+            await connection.execute(insert(progress).values(**values, updated_at=library.now))
+    [found] = (await client.get("/v1/stats/patrol")).json()["results"]
+    assert (found["bucket"], found["objects"], found["differences"], found["rule"]) == (BUCKET, 10_000, 3, "put_back")
 
 
 async def test_rejections_by_reason(client: httpx.AsyncClient, library: Library) -> None:

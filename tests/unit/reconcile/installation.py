@@ -15,6 +15,7 @@ from schemas.topics import Topics
 from stores.broker.memory import MemoryOutbox
 from stores.broker.ports import OutgoingMessage
 from stores.catalog.memory import MemoryCatalog
+from stores.objects.left_out import LeftOut, VisibleObjects
 from stores.objects.memory import MemoryObjects
 from stores.vectors.memory import MemoryVectors
 from stores.vectors.ports import VectorEntry
@@ -59,8 +60,9 @@ class Installation:
             limits=limits or LimitSettings(),
             retry=RetrySettings(budget_s=30, wait_initial_s=0, wait_max_s=0, wait_jitter_s=0),
         )
+        left_out = LeftOut(self.settings.objects.exclude)
         self.ports = Ports(
-            objects=self.objects,
+            objects=VisibleObjects(self.objects, left_out),
             catalog=self.catalog,
             vectors=self.vectors,
             outbox=self.outbox,
@@ -68,6 +70,7 @@ class Installation:
             limits=self.settings.limits,
             sweep=self.settings.sweep,
             copy_threshold=80,
+            left_out=left_out,
             clock=self.clock,
         )
         self.patience = Patience(self.settings.retry, Outages(self.clock))
@@ -81,6 +84,11 @@ class Installation:
         """Delete an object of which nobody is told."""
         self.objects.delete_now(ObjectRef(BUCKET, key))
 
+    def exclude(self, *globs: str) -> None:
+        """Leave out what these globs match from now on, and nothing else."""
+        left_out = LeftOut(globs)
+        self.ports = replace(self.ports, objects=VisibleObjects(self.objects, left_out), left_out=left_out)
+
     async def add_vector(self, vector_id: int) -> None:
         """Store a vector that no content carries."""
         vector = np.zeros(HistogramEmbedder.dimension, dtype=np.float32)
@@ -92,7 +100,14 @@ class Installation:
         aside = DeadLetters(self.ports, self.patience, "ingest", self.settings.kafka.max_message_bytes)
         ingest = Ingest(self.ports, self.patience, aside, self.settings)
         inference = InferenceThreads(HistogramEmbedder(), self.settings.limits, decode_threads=1)
-        index = Index(self.ports, self.patience, replace(aside, stage="index"), self.settings.index, inference)
+        index = Index(
+            self.ports,
+            self.patience,
+            replace(aside, stage="index"),
+            self.settings.index,
+            inference,
+            buckets=self.settings.objects.buckets,
+        )
         try:
             while self._handled < len(self.outbox.sent):
                 fresh = self.outbox.sent[self._handled :]
@@ -108,6 +123,11 @@ class Installation:
         """One run to its end."""
         scope = Scope(BUCKET, prefix, dry_run, force)
         return [report async for report in self.reconciliation(page=page, rate=rate).run(scope)][-1]
+
+    def impatience(self) -> Patience:
+        """Waits out no outage that lasts."""
+        settings = RetrySettings(budget_s=0.001, wait_initial_s=0, wait_max_s=0, wait_jitter_s=0)
+        return Patience(settings, Outages(self.clock))
 
     def reconciliation(self, *, page: int = 3, rate: int = 1_000_000) -> Reconciliation:
         """Small pages, so that a few objects make many."""

@@ -6,6 +6,8 @@ from datetime import timedelta
 
 import pytest
 
+from schemas.records import ObjectRef
+from schemas.settings import ObjectSettings
 from streams.reconcile.schedule import AT_MOST_HOURLY, SETTLE, UNWATCHED, Schedule
 from streams.reconcile.wishes import LAST
 from tests.unit.pictures import picture
@@ -60,6 +62,30 @@ async def test_a_restart_within_the_gap_repeats_nothing() -> None:
     await again.watch()
     await installation.clock.sleep(SETTLE.total_seconds())
     assert not await compared(installation, again)
+
+
+async def test_a_bucket_that_is_added_is_compared_at_once() -> None:
+    """Also one that was taken out and put back within a restart: meanwhile nobody heeded its events."""
+    installation, _ = await started()
+
+    async def restarted(*buckets: str) -> Schedule:
+        objects = ObjectSettings(buckets=buckets)
+        installation.settings = installation.settings.model_copy(update={"objects": objects})
+        worker = schedule(installation)
+        await worker.watch()
+        await installation.clock.sleep(SETTLE.total_seconds())
+        await worker.watch()
+        return worker
+
+    await installation.objects.ensure_bucket("other")
+    for buckets, expected in ((("other",), True), ((BUCKET, "other"), True), ((BUCKET, "other"), False)):
+        worker = await restarted(*buckets)
+        before = len(installation.outbox.sent)
+        for bucket in buckets:
+            installation.objects.put_now(ObjectRef(bucket, f"{before}.png"), picture(before))
+        await worker.work()
+        assert (len(installation.outbox.sent) > before) is expected
+        await installation.work()
 
 
 async def test_an_unwatched_time_asks_for_a_comparison() -> None:

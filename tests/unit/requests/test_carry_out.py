@@ -158,6 +158,7 @@ async def test_a_look_sends_a_hint() -> None:
     ("value", "words"),
     [
         (put_json("r", bucket="elsewhere"), "is not one of"),
+        (put_json("r", key="trip/._a.jpg"), "objects.exclude"),
         (put_json("r", content_base64="***"), "not base64"),
         (put_json("r", b""), "no bytes"),
         (put_json("r", url="http://x/"), "exactly one"),

@@ -139,6 +139,19 @@ def test_requests_are_remembered_for_longer_than_kafka_keeps_them() -> None:
         load_settings(kafka={"retention_days": 7}, requests={"kept_days": 34})
 
 
+@pytest.mark.parametrize("glob", ["[z-a]", "!", "a\\"])
+def test_a_glob_that_is_none_is_refused(glob: str) -> None:
+    """The text names the setting and the glob."""
+    with pytest.raises(ConfigurationError, match=r"objects\.exclude.*is no glob"):
+        load_settings(objects={"exclude": [glob]})
+
+
+def test_somebody_has_to_notice_changes() -> None:
+    """Without notifications and without the patrol nothing would ever be found."""
+    with pytest.raises(ConfigurationError, match="nobody would notice"):
+        load_settings(objects={"notifications": "none"}, patrol={"rate": 0})
+
+
 def test_secrets_do_not_show() -> None:
     """Settings can be logged."""
     settings = Settings.model_validate({"database": {"url": "mysql+asyncmy://u:hidden@db/twinlens"}})
