@@ -93,6 +93,7 @@ class DatabaseSettings(Section):
 
     url: SecretStr = SecretStr("sqlite+aiosqlite:///twinlens.db")
     pool_size: Positive = 10
+    timeout_s: Annotated[float, Field(gt=0)] = 30
 
 
 class VectorSettings(Section):

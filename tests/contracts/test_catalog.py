@@ -772,3 +772,9 @@ async def test_progress_is_remembered_and_forgotten(catalog: Catalog) -> None:
 async def test_check_passes(catalog: Catalog) -> None:
     """A catalog that has its schema is ready."""
     await catalog.check()
+
+
+async def test_progress_that_several_save_at_once_is_that_of_one(catalog: Catalog) -> None:
+    """Two workers may compare the same bucket for a while: neither fails because the other was first."""
+    await asyncio.gather(*[catalog.save_progress("job", number, NOW) for number in range(8)])
+    assert await catalog.progress("job") in range(8)
