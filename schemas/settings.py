@@ -56,6 +56,10 @@ class KafkaSettings(Section):
         """The names of the topics under the prefix."""
         return Topics(self.topic_prefix)
 
+    def group(self, role: str) -> str:
+        """The consumer group of a worker's role."""
+        return f"{self.topic_prefix}{role}"
+
     @property
     def topic_specs(self) -> list[TopicSpec]:
         """The topics that there must be, and how each is kept."""
@@ -176,6 +180,12 @@ class SweepSettings(Section):
     batch_size: Positive = 500
 
 
+class PublishSettings(Section):
+    """What is told to others."""
+
+    tombstone_after_hours: Annotated[float, Field(ge=0)] = 168
+
+
 class ReconcileSettings(Section):
     """Comparing bucket, catalog and vectors."""
 
@@ -253,6 +263,7 @@ class Settings(BaseSettings):
     requests: RequestSettings = RequestSettings()
     index: IndexSettings = IndexSettings()
     sweep: SweepSettings = SweepSettings()
+    publish: PublishSettings = PublishSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
     retry: RetrySettings = RetrySettings()
     api: ApiSettings = ApiSettings()

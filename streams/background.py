@@ -26,11 +26,18 @@ log = structlog.get_logger(__name__)
 
 
 async def sweep_for_ever(
-    name: str, take_up: Callable[[], Awaitable[int]], settings: SweepSettings, patience: Patience
+    name: str,
+    take_up: Callable[[], Awaitable[int]],
+    settings: SweepSettings,
+    patience: Patience,
+    leading: Callable[[], bool],
 ) -> None:
-    """Take up what is due; as long as there is more, at once. Raises Outage when one outlasts the budget."""
+    """Take up what is due; as long as there is more, at once. Raises Outage when one outlasts the budget.
+
+    Only the worker that leads does: what two take up is sent twice.
+    """
     while True:
-        taken_up = await patience.run(take_up)
+        taken_up = await patience.run(take_up) if leading() else 0
         if taken_up:
             log.info("swept", sweep=name, taken_up=taken_up)
         if taken_up < settings.batch_size:

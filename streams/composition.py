@@ -11,6 +11,7 @@ import stamina
 from imaging.model_spec import ModelSpec, load_spec
 from schemas.errors import RefusedUrl
 from schemas.settings import Settings
+from stores.broker.backlog import KafkaBacklog
 from stores.broker.kafka import KafkaOutbox
 from stores.catalog.engine import create_engine
 from stores.catalog.requests import SqlRequestLedger
@@ -51,14 +52,19 @@ async def worker_parts(settings: Settings) -> AsyncIterator[WorkerParts]:
         closing.push_async_callback(vectors.close)
         outbox = KafkaOutbox(settings.kafka)
         closing.push_async_callback(outbox.close)
+        topics = settings.kafka.topics
+        backlog = KafkaBacklog(settings.kafka, topics.contents, settings.kafka.group("index"))
+        closing.push_async_callback(backlog.close)
         ports = Ports(
             objects=objects,
             catalog=catalog,
             vectors=vectors,
             outbox=outbox,
-            topics=settings.kafka.topics,
+            backlog=backlog,
+            topics=topics,
             limits=settings.limits,
             sweep=settings.sweep,
+            publish=settings.publish,
             copy_threshold=spec.copy_threshold,
             reached=checkpoint_from_environment(),
         )

@@ -56,6 +56,8 @@ class Look:
     state: ObjectState | None
     digest: Digest | None = None
     reason: Reason | None = None
+    was_read: bool = False
+    """Whether the digest is that of bytes which were read, and not the one that the row had."""
 
     @property
     def ref(self) -> ObjectRef:
@@ -96,7 +98,7 @@ async def converge_objects(
     told: dict[ObjectRef, list[ObjectHint]] = {}
     for hint in hints:
         told.setdefault(hint.ref, []).append(hint)
-    waiting = {ref: about[-1] for ref, about in told.items()}
+    waiting = {ref: about[-1]._replace(reread=any(hint.reread for hint in about)) for ref, about in told.items()}
     while waiting:
         known = await ports.catalog.images(list(waiting))
         looked = [
@@ -139,10 +141,10 @@ def looked_at_already(hint: ObjectHint, image: ImageRecord) -> bool:
 async def observe(hint: ObjectHint, known: ImageRecord | None, ports: Ports) -> Look | None:
     """Look at one object, and read it unless its state alone tells all there is to know.
 
-    None if it changed while it was looked at. Where its row can't be up to date it is read at once: the headers of
-    that answer tell what a HEAD would.
+    None if it changed while it was looked at. Where its row can't be up to date, or may have a wrong digest, it is read
+    at once: the headers of that answer tell what a HEAD would.
     """
-    if known is None or not known.exists or hint.etag not in (None, known.etag):
+    if hint.reread or known is None or not known.exists or hint.etag not in (None, known.etag):
         return await _read(hint, ports)
     seen = await ports.objects.head(hint.ref)
     await ports.reached(Step.OBJECT_SEEN)
@@ -169,7 +171,7 @@ async def _read(hint: ObjectHint, ports: Ports) -> Look | None:
         return Look(hint, None)
     if (reason := object_rejection(state, ports)) is not None:
         return Look(hint, state, reason=reason)
-    return Look(hint, state, digester.result())
+    return Look(hint, state, digester.result(), was_read=True)
 
 
 def object_rejection(state: ObjectState, ports: Ports) -> Reason | None:
@@ -189,8 +191,13 @@ async def record(looks: Sequence[Look], known: Mapping[ObjectRef, ImageRecord], 
             images = await lock_images(tx, looks, known, ports)
             await ports.reached(Step.IMAGE_LOCKED)
             outcomes = {look.ref: ObjectOutcome.UNCHANGED for look in looks if _agrees(images.get(look.image_id), look)}
-            moved = [look for look in looks if look.ref not in outcomes and look.image_id in images]
+            moved = [
+                look
+                for look in looks
+                if look.ref not in outcomes and look.image_id in images and _is_founded(look, images[look.image_id])
+            ]
             changed = await still_as_seen(moved, ports)
+            images = {**images, **await _returned(tx, changed, images, ports)}
             # Read after the wait for the locks, so that versions rise in the order of the locks.
             now = ports.clock.now()
             contents = await lock_contents(tx, changed, images, now, ports)
@@ -226,6 +233,19 @@ async def lock_images(
     return await tx.lock_images([look.image_id for look in looks], create=placeholders)
 
 
+async def _returned(
+    tx: CatalogTransaction, looks: Sequence[Look], images: Images, ports: Ports
+) -> Mapping[str, ImageRecord]:
+    """New rows for removed images whose object is there again, so that they come last where images are in order."""
+    removed = [images[look.image_id] for look in looks if look.state is not None and not images[look.image_id].exists]
+    removed = [image for image in removed if not lifecycle.is_placeholder(image)]
+    if not removed:
+        return {}
+    await tx.delete_images([image.id for image in removed])
+    now = ports.clock.now()
+    return await tx.lock_images((), create=[lifecycle.return_image(image, now) for image in removed])
+
+
 def _agrees(image: ImageRecord | None, look: Look) -> bool:
     """Whether the locked row says what was seen.
 
@@ -238,7 +258,13 @@ def _agrees(image: ImageRecord | None, look: Look) -> bool:
         and image.fingerprint == look.state.fingerprint
         and image.reason == look.reason
         and lifecycle.describe(image, look.state) == image
+        and not (look.was_read and look.content_id != image.content_id)
     )
+
+
+def _is_founded(look: Look, image: ImageRecord) -> bool:
+    """Whether the locked row still has the digest that the look took from it: a wrong one may have been corrected."""
+    return look.was_read or look.digest is None or look.content_id == image.content_id
 
 
 async def still_as_seen(looks: Sequence[Look], ports: Ports) -> Sequence[Look]:

@@ -196,10 +196,14 @@ class Worker:
         if self._role == "ingest":
             events = parts.settings.kafka.topics.bucket_events
             sweeping = parts.settings.sweep
-            schedule = Schedule(parts.ports, parts.patience, parts.settings, lambda: leads(app, events))
+
+            def leading() -> bool:
+                return leads(app, events)
+
+            schedule = Schedule(parts.ports, parts.patience, parts.settings, leading)
             loops += [
-                lambda: sweep_for_ever("catalog", lambda: sweep(parts.ports), sweeping, parts.patience),
-                lambda: sweep_for_ever("requests", self._requests().sweep, sweeping, parts.patience),
+                lambda: sweep_for_ever("catalog", lambda: sweep(parts.ports), sweeping, parts.patience, leading),
+                lambda: sweep_for_ever("requests", self._requests().sweep, sweeping, parts.patience, leading),
                 lambda: watch_oldest_pending(parts.ports, parts.patience),
                 lambda: watch_expired(app, lambda: schedule.want("expired")),
                 schedule.watch_for_ever,

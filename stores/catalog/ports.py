@@ -107,8 +107,8 @@ class Catalog(Protocol):
     async def due_contents(self, now: datetime, *, limit: int) -> list[ContentRecord]:
         """Dirty contents whose ``resend_due`` has passed, oldest first."""
 
-    async def due_images(self, now: datetime, *, limit: int) -> list[str]:
-        """Ids of images whose ``publish_due`` has passed, oldest first."""
+    async def due_images(self, now: datetime, *, limit: int) -> list[ImageRecord]:
+        """Images whose ``publish_due`` has passed, oldest first."""
 
     async def oldest_dirty(self) -> datetime | None:
         """Since when the content that has waited longest has been dirty; None when none is."""

@@ -229,11 +229,11 @@ class SqlCatalog(Catalog):
         )
         return [content_record(row) for row in rows]
 
-    async def due_images(self, now: datetime, *, limit: int) -> list[str]:
+    async def due_images(self, now: datetime, *, limit: int) -> list[ImageRecord]:
         rows = await self.rows(
-            select(images.c.id).where(images.c.publish_due <= now).order_by(images.c.publish_due).limit(limit)
+            select(images).where(images.c.publish_due <= now).order_by(images.c.publish_due).limit(limit)
         )
-        return [image_id for (image_id,) in rows]
+        return [image_record(row) for row in rows]
 
     async def oldest_dirty(self) -> datetime | None:
         [(since,)] = await self.rows(select(func.min(contents.c.dirty_since)))

@@ -743,9 +743,9 @@ async def test_due_images_come_oldest_first(catalog: Catalog) -> None:
     late = await add_image(catalog, "late", publish_due=NOW + timedelta(seconds=2))
     early = await add_image(catalog, "early", publish_due=NOW)
     await add_image(catalog, "published")
-    assert await catalog.due_images(NOW + timedelta(seconds=1), limit=9) == [early.id]
-    assert await catalog.due_images(NOW + timedelta(seconds=2), limit=9) == [early.id, late.id]
-    assert await catalog.due_images(NOW + timedelta(seconds=2), limit=1) == [early.id]
+    assert [image.id for image in await catalog.due_images(NOW + timedelta(seconds=1), limit=9)] == [early.id]
+    assert [image.id for image in await catalog.due_images(NOW + timedelta(seconds=2), limit=9)] == [early.id, late.id]
+    assert [image.id for image in await catalog.due_images(NOW + timedelta(seconds=2), limit=1)] == [early.id]
 
 
 async def test_contents_are_paged_by_digest_and_by_vector(catalog: Catalog) -> None:

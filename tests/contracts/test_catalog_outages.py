@@ -97,7 +97,9 @@ async def test_a_full_disk_and_a_read_only_server_are_outages(catalog: SqlCatalo
     """Nobody's work is given up because of the server's state: each such error is waited out."""
     async with catalog.transaction() as tx:
         with pytest.raises(CatalogOutage, match=str(code)):
-            await tx.write(text(f"SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = 'as the server does'"))
+            await tx.write(
+                text(f"SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = 'as the server does'")
+            )
 
 
 async def test_a_statement_that_takes_too_long_is_an_outage(url: str) -> None:
@@ -230,6 +232,11 @@ async def test_a_locked_sqlite_file_is_an_outage(request: pytest.FixtureRequest,
         await add_image(catalog, "k")
 
 
+async def _fill(catalog: SqlCatalog) -> None:
+    for number in range(200):
+        await add_image(catalog, f"{number:04}" * 200)
+
+
 @pytest.mark.parametrize(
     ("pragma", "complaint"), [("max_page_count = 1", "full"), ("query_only = ON", "readonly")], ids=["full", "readonly"]
 )
@@ -241,8 +248,7 @@ async def test_a_full_disk_and_a_read_only_file_are_outages_on_sqlite(
         async with catalog._engine.connect() as connection:
             await connection.exec_driver_sql(f"PRAGMA {pragma}")
         with pytest.raises(CatalogOutage, match=complaint):
-            for number in range(200):
-                await add_image(catalog, f"{number:04}" * 200)
+            await _fill(catalog)
         async with catalog._engine.connect() as connection:
             await connection.exec_driver_sql("PRAGMA query_only = OFF")
             await connection.exec_driver_sql("PRAGMA max_page_count = 1000000")

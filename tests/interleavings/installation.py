@@ -13,11 +13,11 @@ import numpy as np
 
 from imaging.decoding import DecodedImage, Pixels
 from schemas.errors import Outage
-from schemas.messages import ContentChanged, ImageChanged, ObjectHint, parse_bucket_event
+from schemas.messages import ContentChanged, ImageChanged, ObjectHint, encode_key, parse_bucket_event
 from schemas.records import ContentId, ContentState, ObjectRef, ObjectState
 from schemas.settings import IndexSettings, LimitSettings, SweepSettings
 from schemas.topics import Topics
-from stores.broker.memory import MemoryOutbox
+from stores.broker.memory import MemoryBacklog, MemoryOutbox
 from stores.catalog.ports import Catalog
 from stores.objects.memory import MemoryObjects
 from stores.vectors.memory import MemoryVectors
@@ -102,6 +102,7 @@ class Installation:
             catalog=catalog,
             vectors=self.vectors,
             outbox=self.outbox,
+            backlog=MemoryBacklog(),
             topics=self.topics,
             limits=LimitSettings(),
             sweep=SweepSettings(),
@@ -156,7 +157,7 @@ class Installation:
                 return
             for value in hints:
                 for hint in parse_bucket_event(value):
-                    await self.ingest(hint.ref.key)
+                    await self.ingest_hints(hint)
             for value in changes:
                 await self._index(ContentChanged.decode(value))
 
@@ -202,6 +203,9 @@ class Installation:
         """What a reader of the change stream knows to be there."""
         last: dict[str, ImageChanged] = {}
         for message in self.outbox.to(self.topics.image_changes):
+            if message.value is None:
+                last = {key: change for key, change in last.items() if encode_key(ref(key)) != message.key}
+                continue
             change = ImageChanged.decode(message.value)
             assert change.key not in last or change.version > last[change.key].version
             last[change.key] = change

@@ -18,8 +18,9 @@ from imaging.errors import NotAnImage
 from schemas.errors import Outage
 from schemas.messages import ContentChanged, bucket_event, parse_bucket_event
 from schemas.records import ObjectRef
-from schemas.settings import IndexSettings, LimitSettings, SweepSettings
+from schemas.settings import IndexSettings, LimitSettings, PublishSettings, SweepSettings
 from schemas.topics import Topics
+from stores.broker.memory import MemoryBacklog
 from stores.broker.ports import OutgoingMessage
 from stores.objects.memory import MemoryObjects
 from stores.vectors.memory import MemoryVectors
@@ -74,6 +75,12 @@ class Shape:
     """Index workers that batches are spread over; 0 for one that handles nothing else for each batch."""
     announced_twice: float
     """The chance that a change is announced twice, as by an object store with two targets."""
+    tombstone_after_s: float
+    """How long a removed image is kept."""
+    late_tombstones: float
+    """The chance that a tombstone arrives after its sender has given it up."""
+    misreads: int
+    """How often an object is misread."""
 
 
 def draw_shape(random: Random) -> Shape:
@@ -95,6 +102,9 @@ def draw_shape(random: Random) -> Shape:
         disturbance=random.choice((0.0, 0.3)),
         processes=random.choice((0, 0, 2)),
         announced_twice=random.choice((0.0, 0.3, 1.0)),
+        tombstone_after_s=random.choice((0, 0.1, 30, 3600)),
+        late_tombstones=random.choice((0.0, 0.3)),
+        misreads=random.choice((0, 0, 0, 2)),
     )
 
 
@@ -200,16 +210,18 @@ def build(seed: int, focus: Mapping[str, Any]) -> World:
     world.objects.on_change.append(world.announce)
     settings = IndexSettings(max_attempts=MAX_ATTEMPTS, nearest=random.choice((0, 1)))
     # They have the methods that handlers call, and not all of their ports'.
-    objects: Any = ChaoticObjects(world.objects, chaos)
+    objects: Any = ChaoticObjects(world.objects, chaos, misreads=shape.misreads)
     vectors: Any = ChaoticVectors(world.vectors, chaos)
     world.ports = Ports(
         objects=objects,
         catalog=world.catalog,
         vectors=vectors,
-        outbox=Broker(world.accept, chaos),
+        outbox=Broker(world.accept, chaos, late_tombstones=shape.late_tombstones),
+        backlog=MemoryBacklog(),
         topics=TOPICS,
         limits=LimitSettings(),
         sweep=SweepSettings(first_wait_s=random.choice((1, 30))),
+        publish=PublishSettings(tombstone_after_hours=shape.tombstone_after_s / 3600),
         copy_threshold=50.0,
         clock=world,
         reached=world.reached,
