@@ -10,7 +10,7 @@ import structlog
 from aiokafka.errors import KafkaError
 from faust.types import AppT
 
-from schemas.errors import Outage
+from schemas.errors import BrokerOutage, Outage
 from schemas.settings import SweepSettings
 from streams.metrics import CONSUMER_LAG, OLDEST_PENDING_SECONDS
 from streams.patience import Outages, Patience
@@ -105,6 +105,35 @@ async def watch_expired(app: AppT, on_expired: Callable[[], Awaitable[None]]) ->
                 )
                 await on_expired()
         await asyncio.sleep(WATCH_EXPIRED_S)
+
+
+async def watch_made_anew(app: AppT) -> None:
+    """Notice that a topic was deleted and made anew: this group has read more of it than there is.
+
+    Faust would drop every message up to where it was. So the group is put back to the topic's beginning, and the worker
+    has to start again. Raises BrokerOutage then.
+    """
+    while True:
+        consumer: Any = app.consumer
+        assigned = consumer.assignment() if consumer is not None else set()
+        # Faust has no public readers. Read before the broker is asked, so that they can't be ahead of its answer.
+        read = {
+            partition: max(consumer._committed_offset[partition] or 0, consumer._read_offset[partition] or 0)  # noqa: SLF001
+            for partition in assigned
+        }
+        try:
+            ends = await consumer.highwaters(*assigned) if assigned else {}
+            anew = [partition for partition, end in ends.items() if end is not None and read[partition] > end]
+            if anew:
+                await consumer._commit(await consumer.earliest_offsets(*anew))  # noqa: SLF001
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.debug("end_offsets_unknown", error=str(error))
+            anew = []
+        if anew:
+            topics = sorted({partition.topic for partition in anew})
+            log.error("topic_made_anew", topics=topics)
+            raise BrokerOutage(f"a topic was made anew ({', '.join(topics)}): it is read from its beginning")
+        await asyncio.sleep(WATCH_INTERVAL_S)
 
 
 async def watch_lag(app: AppT) -> None:

@@ -26,6 +26,7 @@ from streams.background import (
     watch_dependencies,
     watch_expired,
     watch_lag,
+    watch_made_anew,
     watch_oldest_pending,
 )
 from streams.composition import WorkerParts, worker_parts
@@ -192,6 +193,7 @@ class Worker:
         loops: list[Callable[[], Awaitable[None]]] = [
             lambda: watch_dependencies(self._dependencies(), parts.patience.outages),
             lambda: watch_lag(app),
+            lambda: watch_made_anew(app),
         ]
         if self._role == "ingest":
             events = parts.settings.kafka.topics.bucket_events

@@ -141,12 +141,18 @@ class Installation:
 
     async def _index(self, message: ContentChanged, reached: Halt | None = None) -> None:
         """A worker of its own, which has nothing else to do."""
+        await self.index_worker(reached).handle([self.delivery(message)])
+        assert self.outbox.to(self.topics.dead_letters) == []
+
+    def index_worker(self, reached: Halt | None = None) -> Index:
+        """A worker for contents."""
         ports = replace(self.ports, reached=reached) if reached else self.ports
         retry: Any = Patient()
-        dead_letters = DeadLetters(ports, retry, "index", 1_000_000)
-        worker = Index(ports, retry, dead_letters, self._settings, PictureInference())
-        await worker.handle([Delivery(self.topics.contents, 0, 0, None, message.encode(), {})])
-        assert self.outbox.to(self.topics.dead_letters) == []
+        return Index(ports, retry, DeadLetters(ports, retry, "index", 1_000_000), self._settings, PictureInference())
+
+    def delivery(self, message: ContentChanged) -> Delivery:
+        """A message about a content."""
+        return Delivery(self.topics.contents, 0, 0, None, message.encode(), {})
 
     async def handle_messages(self) -> None:
         """Workers handle all messages that were sent, one after the other, until there are no more."""
