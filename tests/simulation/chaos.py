@@ -73,7 +73,7 @@ class Chaos:
 class ChaoticObjects:
     """The object store. Last-Modified has whole seconds, as HTTP has it. ``misreads``: how often bits flip."""
 
-    def __init__(self, inner: MemoryObjects, chaos: Chaos, *, misreads: int) -> None:
+    def __init__(self, inner: MemoryObjects, chaos: Chaos, *, misreads: int = 0) -> None:
         self._inner = inner
         self._chaos = chaos
         self._misreads = misreads
