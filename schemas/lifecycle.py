@@ -35,6 +35,7 @@ An **image** is one object of a bucket as the catalog knows it. What a person is
 and its content's (``image_state``)::
 
     PENDING ──► INDEXED | REJECTED ──► PENDING (other bytes, or its content is made anew) ──► … ──► REMOVED ──► (no row)
+                                                                                         PENDING (is back) ◄──┘
 
 | transition | when |
 |---|---|
@@ -42,7 +43,10 @@ and its content's (``image_state``)::
 | ``record_object`` | the object was looked at while the row was locked |
 | ``record_unreadable`` | likewise, and only a listing told of it; it is tried again on a schedule |
 | ``look_again`` | likewise, and it seems to be what it was: it stays, and is looked at again on that schedule |
-| ``record_absence`` | likewise, and it was not there: a tombstone, until that was published |
+| ``return_image`` | the object of a removed image is there again: a row of its own, as for a new one |
+| ``record_absence`` | likewise, and it was not there: REMOVED, which is published and kept for a stated time |
+| ``begin_erasing`` | that time has passed: a tombstone (a null value) is about to follow |
+| ``record_erased`` | the broker has accepted the tombstone; the row goes when none can come late any more |
 | ``mark_to_publish`` | something is about to be sent that the row does not announce |
 | ``record_published`` | the broker has accepted the snapshot |
 """
@@ -75,6 +79,12 @@ UNREADABLE: Final = "unreadable"
 EXTERNAL_ID_MAX: Final = 255
 METADATA_MAX_BYTES: Final = 2048
 """S3's own limit for user metadata."""
+ERASING: Final = "erasing"
+"""The ``published_state`` of a removed image whose tombstone is about to be sent, or may have been."""
+ERASED: Final = "erased"
+"""The ``published_state`` of a removed image whose tombstone was accepted; one sent before may still arrive."""
+LATE_ARRIVAL: Final = timedelta(seconds=60)
+"""A message that its sender has given up on may reach the broker's log so much later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,8 +371,8 @@ def look_again(image: ImageRecord, now: datetime, retry_wait: timedelta) -> Imag
 
 
 def record_absence(image: ImageRecord, sequencer: str | None, now: datetime, wait: timedelta) -> ImageRecord:
-    """The object was not there while the row was locked: a tombstone, which is deleted once that was published."""
-    tombstone = replace(
+    """The object was not there while the row was locked: a removed image, which stays until its key is erased."""
+    removed = replace(
         image,
         sha256=None,
         etag=None,
@@ -372,7 +382,17 @@ def record_absence(image: ImageRecord, sequencer: str | None, now: datetime, wai
         sequencer=sequencer,
         retry_due=None,
     )
-    return _changed(tombstone, now, wait)
+    return _changed(removed, now, wait)
+
+
+def return_image(image: ImageRecord, now: datetime) -> ImageRecord:
+    """What remains of a removed image whose object is there again: what the change stream was told of it."""
+    return replace(
+        new_image(image.ref, now),
+        version=image.version,
+        published_version=image.published_version,
+        published_state=image.published_state,
+    )
 
 
 def describe(image: ImageRecord, state: ObjectState) -> ImageRecord:
@@ -459,13 +479,19 @@ def is_announced(image: ImageRecord, content: ContentRecord | None) -> bool:
     know that there is something to send. One that was last published as pending needs no mark: its content is on the
     to-do list.
     """
+    if _was_erased(image):
+        return True
     settled = image.published_state is not None and not image.published_state.startswith(ImageState.PENDING)
     return image.version != image.published_version or not settled or is_published(image, content)
 
 
 def mark_to_publish(image: ImageRecord, now: datetime, wait: timedelta) -> ImageRecord:
-    """On the to-do list of the publisher, under a higher version; the sweep takes it up after ``wait``."""
-    return replace(image, version=next_version(image, now), publish_due=now + wait)
+    """On the to-do list of the publisher, under a higher version; the sweep takes it up after ``wait``.
+
+    One whose key may be erased by a late tombstone has to be published again when none can come any more.
+    """
+    due = now + (max(wait, LATE_ARRIVAL) if _was_erased(image) else wait)
+    return replace(image, version=next_version(image, now), publish_due=due)
 
 
 def next_version(image: ImageRecord, now: datetime) -> int:
@@ -477,17 +503,70 @@ def next_version(image: ImageRecord, now: datetime) -> int:
     return max(image.version + 1, int(now.timestamp() * 1_000_000))
 
 
+def put_off_publishing(image: ImageRecord, due: datetime) -> ImageRecord:
+    """On the to-do list of the publisher until ``due``, if it is on it."""
+    return image if image.publish_due is None else replace(image, publish_due=due)
+
+
 def cancel_publishing(image: ImageRecord) -> ImageRecord:
     """Off the to-do list of the publisher: the last snapshot is still the truth."""
     return replace(image, publish_due=None)
 
 
-def record_published(image: ImageRecord, content: ContentRecord | None, version: int) -> ImageRecord:
-    """The broker has accepted a snapshot of this version."""
-    return replace(
-        image,
-        version=version,
-        published_version=version,
-        published_state=published_state(image, content),
-        publish_due=None,
-    )
+def record_published(
+    image: ImageRecord, content: ContentRecord | None, version: int, now: datetime, tombstone_after: timedelta
+) -> ImageRecord:
+    """The broker has accepted a snapshot of this version. A removed image is kept ``tombstone_after`` longer.
+
+    Whether an earlier tombstone may still arrive is not forgotten.
+    """
+    published = replace(image, version=version, published_version=version)
+    state = published_state(image, content)
+    if not image.exists:
+        return replace(
+            published, published_state=ERASING if _was_erased(image) else state, publish_due=now + tombstone_after
+        )
+    return published if may_be_erased(image, now) else replace(published, published_state=state, publish_due=None)
+
+
+# How the change stream forgets a removed image.
+
+
+def is_expired(image: ImageRecord, now: datetime) -> bool:
+    """Whether the image was published as removed, and the time that it is kept has passed."""
+    return not image.exists and is_published(image, None) and image.publish_due is not None and image.publish_due <= now
+
+
+def begin_erasing(image: ImageRecord, now: datetime, wait: timedelta) -> ImageRecord:
+    """A tombstone is about to be sent; committed before that, so that whoever brings the image back knows of it."""
+    return replace(image, published_state=ERASING, publish_due=now + wait)
+
+
+def is_being_erased(image: ImageRecord) -> bool:
+    """Whether the next message for the image is its tombstone."""
+    return is_at_rest(image) and image.published_state == ERASING
+
+
+def record_erased(image: ImageRecord, now: datetime) -> ImageRecord:
+    """The broker has accepted the tombstone."""
+    return replace(image, published_state=ERASED, publish_due=now + LATE_ARRIVAL)
+
+
+def is_erased(image: ImageRecord) -> bool:
+    """Whether the change stream has forgotten the image, so that nothing is left to say of it."""
+    return is_at_rest(image) and image.published_state == ERASED
+
+
+def is_at_rest(image: ImageRecord) -> bool:
+    """Whether the image is removed, and was not there again since it was published so."""
+    return not image.exists and image.version == image.published_version
+
+
+def may_be_erased(image: ImageRecord, now: datetime) -> bool:
+    """Whether a tombstone that was sent before the image came back may still arrive, after its snapshot."""
+    return _was_erased(image) and image.publish_due is not None and image.publish_due > now
+
+
+def _was_erased(image: ImageRecord) -> bool:
+    """Whether a tombstone may have been sent since the image was last known to be told truly."""
+    return image.published_state in (ERASING, ERASED)

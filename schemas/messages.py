@@ -184,6 +184,8 @@ MAX_SIZE = 2**63 - 1
 
 
 REMOVED_EVENTS = "s3:ObjectRemoved:"
+OBJECT_MOVED_ON = "twinlens:ObjectMovedOn"
+"""Our own hint that the bytes of an object are not those which its row names."""
 """How the names of events about removals begin."""
 
 
@@ -201,6 +203,8 @@ class ObjectHint(NamedTuple):
     size: int | None = None
     removed: bool = False
     """Whether the event says so; the object may be there again."""
+    reread: bool = False
+    """Whether to read the bytes even of an object that looks like its row: the digest there may be wrong."""
 
 
 def parse_bucket_event(value: bytes | None) -> list[ObjectHint]:
@@ -234,6 +238,7 @@ def _hint(record: Any) -> ObjectHint:
         etag=_event_text(entry.get("eTag")),
         size=size if type(size) is int and 0 <= size <= MAX_SIZE else None,
         removed=isinstance(event_name, str) and event_name.startswith(REMOVED_EVENTS),
+        reread=event_name == OBJECT_MOVED_ON,
     )
 
 

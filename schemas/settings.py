@@ -70,6 +70,10 @@ class KafkaSettings(Section):
         """The names of the topics under the prefix."""
         return Topics(self.topic_prefix)
 
+    def group(self, role: str) -> str:
+        """The consumer group of a worker's role."""
+        return f"{self.topic_prefix}{role}"
+
     @property
     def topic_specs(self) -> list[TopicSpec]:
         """The topics that there must be, and how each is kept."""
@@ -126,6 +130,7 @@ class DatabaseSettings(Section):
 
     url: SecretStr = SecretStr("sqlite+aiosqlite:///twinlens.db")
     pool_size: Positive = 10
+    timeout_s: Annotated[float, Field(gt=0)] = 30
 
 
 class VectorSettings(Section):
@@ -217,6 +222,12 @@ class SweepSettings(Section):
     unreadable_max_wait_s: Seconds = 14_400
 
 
+class PublishSettings(Section):
+    """What is told to others."""
+
+    tombstone_after_hours: Annotated[float, Field(ge=0)] = 168
+
+
 class ReconcileSettings(Section):
     """Comparing bucket, catalog and vectors."""
 
@@ -300,6 +311,7 @@ class Settings(BaseSettings):
     requests: RequestSettings = RequestSettings()
     index: IndexSettings = IndexSettings()
     sweep: SweepSettings = SweepSettings()
+    publish: PublishSettings = PublishSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
     patrol: PatrolSettings = PatrolSettings()
     retry: RetrySettings = RetrySettings()

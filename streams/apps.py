@@ -38,7 +38,7 @@ def create_app(settings: Settings, role: str) -> AppT:
     kafka = settings.kafka
     brokers = [f"kafka://{host.strip()}" for host in kafka.bootstrap_servers.split(",")]
     return faust.App(
-        f"{kafka.topic_prefix}{role}",
+        kafka.group(role),
         broker=brokers,
         broker_credentials=_credentials(kafka),
         autodiscover=False,

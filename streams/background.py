@@ -10,7 +10,7 @@ import structlog
 from aiokafka.errors import KafkaError
 from faust.types import AppT
 
-from schemas.errors import Outage
+from schemas.errors import BrokerOutage, Outage
 from schemas.settings import SweepSettings
 from streams.metrics import CONSUMER_LAG, OLDEST_PENDING_SECONDS
 from streams.patience import BUCKET, Check, Outages, Patience
@@ -29,11 +29,18 @@ log = structlog.get_logger(__name__)
 
 
 async def sweep_for_ever(
-    name: str, take_up: Callable[[], Awaitable[int]], settings: SweepSettings, patience: Patience
+    name: str,
+    take_up: Callable[[], Awaitable[int]],
+    settings: SweepSettings,
+    patience: Patience,
+    leading: Callable[[], bool],
 ) -> None:
-    """Take up what is due; as long as there is more, at once. Raises Outage when one outlasts the budget."""
+    """Take up what is due; as long as there is more, at once. Raises Outage when one outlasts the budget.
+
+    Only the worker that leads does: what two take up is sent twice.
+    """
     while True:
-        taken_up = await patience.run(take_up)
+        taken_up = await patience.run(take_up) if leading() else 0
         if taken_up:
             log.info("swept", sweep=name, taken_up=taken_up)
         if taken_up < settings.batch_size:
@@ -77,11 +84,15 @@ async def watch_oldest_pending(ports: Ports, patience: Patience) -> None:
         await asyncio.sleep(WATCH_INTERVAL_S)
 
 
-async def fold_figures_for_ever(ports: Ports, patience: Patience) -> None:
-    """Add up what transactions changed of the kept figures, so that readers have few rows to add."""
+async def fold_figures_for_ever(ports: Ports, patience: Patience, leading: Callable[[], bool]) -> None:
+    """Add up what transactions changed of the kept figures, so that readers have few rows to add.
+
+    Only the worker that leads does, for the others would wait for it.
+    """
     while True:
-        folded = await patience.run(lambda: ports.catalog.fold_figures(ports.clock.now()))
-        log.debug("figures_folded", changes=folded)
+        if leading():
+            folded = await patience.run(lambda: ports.catalog.fold_figures(ports.clock.now()))
+            log.debug("figures_folded", changes=folded)
         await asyncio.sleep(FOLD_INTERVAL_S)
 
 
@@ -116,6 +127,35 @@ async def watch_expired(app: AppT, on_expired: Callable[[], Awaitable[None]] | N
                 if on_expired is not None:
                     await on_expired()
         await asyncio.sleep(WATCH_EXPIRED_S)
+
+
+async def watch_made_anew(app: AppT) -> None:
+    """Notice that a topic was deleted and made anew: this group has read more of it than there is.
+
+    Faust would drop every message up to where it was. So the group is put back to the topic's beginning, and the worker
+    has to start again. Raises BrokerOutage then.
+    """
+    while True:
+        consumer: Any = app.consumer
+        assigned = consumer.assignment() if consumer is not None else set()
+        # Faust has no public readers. Read before the broker is asked, so that they can't be ahead of its answer.
+        read = {
+            partition: max(consumer._committed_offset[partition] or 0, consumer._read_offset[partition] or 0)  # noqa: SLF001
+            for partition in assigned
+        }
+        try:
+            ends = await consumer.highwaters(*assigned) if assigned else {}
+            anew = [partition for partition, end in ends.items() if end is not None and read[partition] > end]
+            if anew:
+                await consumer._commit(await consumer.earliest_offsets(*anew))  # noqa: SLF001
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.debug("end_offsets_unknown", error=str(error))
+            anew = []
+        if anew:
+            topics = sorted({partition.topic for partition in anew})
+            log.error("topic_made_anew", topics=topics)
+            raise BrokerOutage(f"a topic was made anew ({', '.join(topics)}): it is read from its beginning")
+        await asyncio.sleep(WATCH_INTERVAL_S)
 
 
 async def watch_lag(app: AppT) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from imaging.model_spec import ModelSpec, load_spec
 from schemas.errors import BucketOutage
 from schemas.settings import ObjectSettings, Settings
+from stores.broker.backlog import KafkaBacklog
 from stores.broker.kafka import KafkaOutbox
 from stores.catalog.engine import create_engine
 from stores.catalog.requests import SqlRequestLedger
@@ -52,14 +53,19 @@ async def worker_parts(settings: Settings) -> AsyncIterator[WorkerParts]:
         outbox = KafkaOutbox(settings.kafka)
         closing.push_async_callback(outbox.close)
         left_out = LeftOut(settings.objects.exclude)
+        topics = settings.kafka.topics
+        backlog = KafkaBacklog(settings.kafka, topics.contents, settings.kafka.group("index"))
+        closing.push_async_callback(backlog.close)
         ports = Ports(
             objects=VisibleObjects(objects, left_out),
             catalog=catalog,
             vectors=vectors,
             outbox=outbox,
-            topics=settings.kafka.topics,
+            backlog=backlog,
+            topics=topics,
             limits=settings.limits,
             sweep=settings.sweep,
+            publish=settings.publish,
             copy_threshold=spec.copy_threshold,
             left_out=left_out,
             reached=checkpoint_from_environment(),

@@ -30,7 +30,7 @@ from schemas.records import ContentId, ContentRecord, Neighbour, ObjectRef, Reas
 from stores.catalog.ports import CatalogTransaction, Reference
 from stores.vectors.ports import Vector, VectorEntry
 from streams import metrics
-from streams.hints import object_hint
+from streams.hints import reread_hint
 from streams.ports import LOCKED_AT_ONCE, Ports
 from streams.publish import lock_images, publish_locked
 from streams.scope import scoped
@@ -226,7 +226,8 @@ async def without_vector(contents: Collection[ContentRecord], ports: Ports) -> l
 async def fetch(attempt: Attempt, ports: Ports, decode: Decode) -> Prepared | Refused | None:
     """Read an object that still holds the content, and decode it; None where no object does, or its bucket is away.
 
-    Where an object has moved on and the catalog does not know yet, a hint says so.
+    Where an object holds other bytes, a hint has it read again: it has moved on and the catalog does not know yet, or
+    its digest was misread.
     """
     tried: set[ObjectRef] = set()
     unreadable: list[Reason] = []
@@ -246,7 +247,7 @@ async def fetch(attempt: Attempt, ports: Ports, decode: Decode) -> Prepared | Re
                 continue
             if data is not None and (md5 := matching_md5(data, attempt.content)) is not None:
                 return await _decode(attempt.content, data, md5, ports, decode)
-            await ports.outbox.send([object_hint(reference.ref, "ObjectMovedOn", ports)])
+            await ports.outbox.send([reread_hint(reference.ref, ports)])
         content_id = attempt.content.id
         async with ports.catalog.transaction() as tx:
             found = (await tx.oldest_references([content_id], limit=REFERENCES_TRIED)).get(content_id, [])

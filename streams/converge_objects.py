@@ -72,6 +72,8 @@ class Look:
     digest: Digest | None = None
     reason: Reason | None = None
     seen_under_lock: bool = False
+    was_read: bool = False
+    """Whether the digest is that of bytes which were read, and not the one that the row had."""
 
     @property
     def ref(self) -> ObjectRef:
@@ -138,7 +140,11 @@ async def _round(
         for ref, hints in told.items()
         if ref in known and all(looked_at_already(hint, known[ref]) for hint in hints)
     }
-    hints = [about[-1] for ref, about in told.items() if ref not in outcomes]
+    hints = [
+        about[-1]._replace(reread=any(hint.reread for hint in about))
+        for ref, about in told.items()
+        if ref not in outcomes
+    ]
     if number > 1:
         hints = [doubted(hint) for hint in hints]
     if number > ROUNDS:
@@ -193,13 +199,13 @@ async def look_at(hint: ObjectHint, known: ImageRecord | None, ports: Ports) -> 
 async def observe(hint: ObjectHint, known: ImageRecord | None, ports: Ports) -> Look | None:
     """Look at one object, and read it unless its state alone tells all there is to know.
 
-    None if it changed while it was looked at. Where its row can't be up to date it is read at once: the headers of
-    that answer tell what a HEAD would. That it is gone is taken from the announcement: what counts is the HEAD that
-    follows while its row is locked.
+    None if it changed while it was looked at. Where its row can't be up to date, or may have a wrong digest, it is read
+    at once: the headers of that answer tell what a HEAD would. That it is gone is taken from the announcement: what
+    counts is the HEAD that follows while its row is locked.
     """
     if hint.removed and known is not None:
         return Look(hint, None)
-    if known is None or not known.exists or hint.etag not in (None, known.etag):
+    if hint.reread or known is None or not known.exists or hint.etag not in (None, known.etag):
         return await _read(hint, ports)
     seen = await ports.objects.head(hint.ref)
     await ports.reached(Step.OBJECT_SEEN)
@@ -226,7 +232,7 @@ async def _read(hint: ObjectHint, ports: Ports) -> Look | None:
         return Look(hint, None)
     if (reason := object_rejection(state, ports)) is not None:
         return Look(hint, state, reason=reason)
-    return Look(hint, state, digester.result())
+    return Look(hint, state, digester.result(), was_read=True)
 
 
 def object_rejection(state: ObjectState, ports: Ports) -> Reason | None:
@@ -247,8 +253,13 @@ async def record(looks: Sequence[Look], known: Mapping[ObjectRef, ImageRecord], 
             await ports.reached(Step.IMAGE_LOCKED)
             looks = await with_listed_states(looks, images, ports)
             outcomes = {look.ref: ObjectOutcome.UNCHANGED for look in looks if _agrees(images.get(look.image_id), look)}
-            moved = [look for look in looks if look.ref not in outcomes and look.image_id in images]
+            moved = [
+                look
+                for look in looks
+                if look.ref not in outcomes and look.image_id in images and _is_founded(look, images[look.image_id])
+            ]
             changed = await still_as_seen(moved, ports)
+            images = {**images, **await _returned(tx, changed, images, ports)}
             # Read after the wait for the locks, so that versions rise in the order of the locks.
             now = ports.clock.now()
             contents = await lock_contents(tx, changed, images, now, ports)
@@ -282,6 +293,19 @@ async def lock_images(
     now = ports.clock.now()
     placeholders = [lifecycle.new_image(look.ref, now) for look in looks if look.ref not in known]
     return await tx.lock_images([look.image_id for look in looks], create=placeholders)
+
+
+async def _returned(
+    tx: CatalogTransaction, looks: Sequence[Look], images: Images, ports: Ports
+) -> Mapping[str, ImageRecord]:
+    """New rows for removed images whose object is there again, so that they come last where images are in order."""
+    removed = [images[look.image_id] for look in looks if look.state is not None and not images[look.image_id].exists]
+    removed = [image for image in removed if not lifecycle.is_placeholder(image)]
+    if not removed:
+        return {}
+    await tx.delete_images([image.id for image in removed])
+    now = ports.clock.now()
+    return await tx.lock_images((), create=[lifecycle.return_image(image, now) for image in removed])
 
 
 def _agrees(image: ImageRecord | None, look: Look) -> bool:
@@ -323,6 +347,11 @@ def _known_digest(image: ImageRecord | None, state: ObjectState | None) -> Diges
     if image is None or image.sha256 is None or state is None or image.fingerprint != state.fingerprint:
         return None
     return Digest(sha256=image.sha256, md5="", size=state.size)
+
+
+def _is_founded(look: Look, image: ImageRecord) -> bool:
+    """Whether the locked row still has the digest that the look took from it: a wrong one may have been corrected."""
+    return look.was_read or look.digest is None or look.content_id == image.content_id
 
 
 async def still_as_seen(looks: Sequence[Look], ports: Ports) -> Sequence[Look]:

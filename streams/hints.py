@@ -5,18 +5,27 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from schemas.messages import ContentChanged, bucket_event, encode_key
+from schemas.messages import OBJECT_MOVED_ON, ContentChanged, bucket_event, encode_key
 from schemas.records import ContentId, ObjectRef
 from stores.broker.ports import OutgoingMessage
 from streams.ports import Ports
 
-Sender = Literal["ObjectMovedOn", "Patrol", "Reconcile", "Requested", "Retry"]
+Sender = Literal["Patrol", "Reconcile", "Requested", "Retry"]
 """What sends a hint that the object store did not send."""
 
 
 def object_hint(ref: ObjectRef, sender: Sender, ports: Ports) -> OutgoingMessage:
     """Look at this object: a bucket event like the object store's, named after who sends it really."""
-    event = bucket_event(ref, event_name=f"twinlens:{sender}", event_time=ports.clock.now())
+    return _hint(ref, f"twinlens:{sender}", ports)
+
+
+def reread_hint(ref: ObjectRef, ports: Ports) -> OutgoingMessage:
+    """Read this object again, even if it looks like its row: it does not hold the bytes that the row names."""
+    return _hint(ref, OBJECT_MOVED_ON, ports)
+
+
+def _hint(ref: ObjectRef, event_name: str, ports: Ports) -> OutgoingMessage:
+    event = bucket_event(ref, event_name=event_name, event_time=ports.clock.now())
     return OutgoingMessage(ports.topics.bucket_events, encode_key(ref), event)
 
 

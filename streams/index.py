@@ -54,6 +54,9 @@ class Wanted:
     delivery: Delivery
 
 
+DECISIONS_END_S = 5.0
+"""How long a worker that is about to stop waits for its transactions that begin attempts."""
+
 type Batch = Mapping[ContentId, Wanted]
 
 
@@ -100,6 +103,8 @@ class Index:
         self._fetching = asyncio.Semaphore(settings.concurrency)
         self._in_flight: dict[ContentId, asyncio.Future[None]] = {}
         self._progress: list[_Progress] = []
+        self._decisions: set[asyncio.Task[steps.Decided]] = set()
+        self._stopping = False
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Converge each content that the messages name, once. Raises Outage when one outlasts the retry budget."""
@@ -114,7 +119,13 @@ class Index:
         await self._ports.reached(Step.BATCH_HANDLED)
 
     async def refund_unfinished(self) -> None:
-        """Take the attempts back that this worker has begun and will not end, for it is about to stop."""
+        """Take the attempts back that this worker has begun and will not end, for it is about to stop.
+
+        No more are begun from now on. Those that are just being begun are waited for, so that they are known.
+        """
+        self._stopping = True
+        if self._decisions:
+            await asyncio.wait(self._decisions, timeout=DECISIONS_END_S)
         begun = [content for progress in self._progress for content in progress.begun.values()]
         for progress in self._progress:
             progress.begun.clear()
@@ -194,16 +205,32 @@ class Index:
     async def _decide(self, batch: Batch, progress: _Progress, *, suspects_too: bool) -> None:
         async def decide(part: Collection[ContentId]) -> None:
             messages = [batch[content_id].message for content_id in part]
-            decided = await self._retry.run(
-                lambda: steps.decide(messages, self._ports, self._rules, suspects_too=suspects_too)
-            )
+            decided = await self._known_decision(messages, progress, suspects_too=suspects_too)
             progress.suspects |= set(decided.suspects)
-            progress.begun |= {row.id: row for row in decided.rows.values() if row.state is ContentState.PENDING}
             lost = await self._carried_out(messages, decided, progress)
             if lost:
                 await decide(lost)
 
         await self._by_halves(list(batch), decide, progress)
+
+    async def _known_decision(
+        self, messages: Sequence[ContentChanged], progress: _Progress, *, suspects_too: bool
+    ) -> steps.Decided:
+        """Decide, and note which attempts have begun; a worker that is about to stop begins none."""
+        if self._stopping:
+            await asyncio.Event().wait()  # Until it is cut off.
+
+        async def decide() -> steps.Decided:
+            decided = await self._retry.run(
+                lambda: steps.decide(messages, self._ports, self._rules, suspects_too=suspects_too)
+            )
+            progress.begun |= {row.id: row for row in decided.rows.values() if row.state is ContentState.PENDING}
+            return decided
+
+        decision = asyncio.create_task(decide())
+        self._decisions.add(decision)
+        decision.add_done_callback(self._decisions.discard)
+        return await decision
 
     async def _carried_out(
         self, messages: Sequence[ContentChanged], decided: steps.Decided, progress: _Progress

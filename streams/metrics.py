@@ -24,6 +24,7 @@ REJECTIONS = Counter("twinlens_rejections_total", "Pictures and objects that wer
 IMAGES_PUBLISHED = Counter(
     "twinlens_images_published_total", "Snapshots sent to the change stream, by state.", ["state"]
 )
+TOMBSTONES = Counter("twinlens_tombstones_total", "Keys of removed images that were erased from the change stream.")
 DEAD_LETTERS = Counter("twinlens_dead_letters_total", "Messages put aside as dead letters, by stage.", ["stage"])
 REQUESTS = Counter("twinlens_requests_total", "Outcomes sent to external producers, by outcome.", ["outcome"])
 REQUESTS_DROPPED = Counter(
@@ -41,6 +42,7 @@ RESENT = Counter("twinlens_resent_total", "What the sweep took up again, by kind
 UNREADABLE_RETRIES = Counter(
     "twinlens_unreadable_retries_total", "Further looks that the sweep asked for at what could not be read."
 )
+SWEEP_FAILURES = Counter("twinlens_sweep_failures_total", "What the sweep could not send, by kind.", ["kind"])
 DRIFT = Counter("twinlens_drift_total", "Differences that reconcile found, by kind.", ["kind"])
 RECONCILES = Counter(
     "twinlens_reconciles_total", "Comparisons that the ingest worker made, by what asked for them.", ["reason"]

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from schemas.collection import MAX_VECTOR_ID
-from schemas.settings import LimitSettings, SweepSettings
+from schemas.settings import LimitSettings, PublishSettings, SweepSettings
 from schemas.topics import Topics
-from stores.broker.ports import Outbox
+from stores.broker.ports import Backlog, Outbox
 from stores.catalog.ports import Catalog
 from stores.objects.left_out import LeftOut
 from stores.objects.ports import ObjectReader
@@ -63,11 +63,14 @@ class Ports:
     catalog: Catalog
     vectors: VectorIndex
     outbox: Outbox
+    backlog: Backlog
+    """Of the contents topic."""
     topics: Topics
     limits: LimitSettings
     sweep: SweepSettings
     copy_threshold: float
     left_out: LeftOut = field(default_factory=LeftOut)
+    publish: PublishSettings = field(default_factory=PublishSettings)
     clock: Clock = field(default_factory=SystemClock)
     reached: Checkpoint = pass_by
     vector_id: Callable[[], int] = new_vector_id
@@ -81,3 +84,8 @@ class Ports:
     def wait(self) -> timedelta:
         """After so long the sweep takes up what no message has finished."""
         return timedelta(seconds=self.sweep.first_wait_s)
+
+    @property
+    def tombstone_after(self) -> timedelta:
+        """So long a removed image stays in the catalog and on the change stream."""
+        return timedelta(hours=self.publish.tombstone_after_hours)

@@ -45,12 +45,18 @@ async def publish_locked(
 
     False if nothing was sent, since some of the rows had to be marked first: commit, and call again.
     """
-    unannounced = [image for image in images if not is_announced(image, contents)]
-    if unannounced:
-        now = ports.clock.now()
-        await tx.save_images([lifecycle.mark_to_publish(image, now, ports.wait) for image in unannounced])
+    now = ports.clock.now()
+    marked = [
+        lifecycle.mark_to_publish(image, now, ports.wait) for image in images if not is_announced(image, contents)
+    ]
+    marked += [lifecycle.begin_erasing(image, now, ports.wait) for image in images if lifecycle.is_expired(image, now)]
+    if marked:
+        await tx.save_images(marked)
         return False
-    due = [image for image in images if not lifecycle.is_published(image, _content(image, contents))]
+    erasing = [image for image in images if lifecycle.is_being_erased(image)]
+    erased = [image for image in images if lifecycle.is_erased(image)]
+    told = [image for image in images if image not in erasing and image not in erased]
+    due = [image for image in told if not lifecycle.is_published(image, _content(image, contents))]
     nearby = await _nearby(tx, due, contents)
     snapshots = [snapshot(image, _content(image, contents), nearby, ports) for image in due]
     await ports.outbox.send(
@@ -58,22 +64,25 @@ async def publish_locked(
             OutgoingMessage(ports.topics.image_changes, encode_key(image.ref), sent.encode())
             for image, sent in zip(due, snapshots, strict=True)
         ]
+        + [OutgoingMessage(ports.topics.image_changes, encode_key(image.ref), None) for image in erasing]
     )
     await ports.reached(Step.IMAGE_SENT)
     saved = [
-        lifecycle.record_published(image, _content(image, contents), sent.version)
+        lifecycle.record_published(image, _content(image, contents), sent.version, now, ports.tombstone_after)
         for image, sent in zip(due, snapshots, strict=True)
     ]
     sending = {image.id for image in due}
     saved += [
         lifecycle.cancel_publishing(image)
-        for image in images
-        if image.id not in sending and image.publish_due is not None
+        for image in told
+        if image.id not in sending and image.exists and image.publish_due is not None
     ]
-    await tx.save_images([image for image in saved if image.exists])
-    await tx.delete_images([image.id for image in saved if not image.exists])
+    saved += [lifecycle.record_erased(image, now) for image in erasing]
+    await tx.save_images(saved)
+    await tx.delete_images([image.id for image in erased if not lifecycle.may_be_erased(image, now)])
     for sent in snapshots:
         metrics.IMAGES_PUBLISHED.labels(sent.state).inc()
+    metrics.TOMBSTONES.inc(len(erasing))
     return True
 
 

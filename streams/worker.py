@@ -27,6 +27,7 @@ from streams.background import (
     watch_dependencies,
     watch_expired,
     watch_lag,
+    watch_made_anew,
     watch_oldest_pending,
 )
 from streams.composition import WorkerParts, bucket_checks, dependency_checks, worker_parts
@@ -195,15 +196,20 @@ class Worker:
         loops: list[Callable[[], Awaitable[None]]] = [
             lambda: watch_dependencies(self._dependencies(), parts.patience.outages),
             lambda: watch_lag(app),
+            lambda: watch_made_anew(app),
         ]
         sweeping = parts.settings.sweep
         if self._role == "ingest":
             events = parts.settings.kafka.topics.bucket_events
-            schedule = Schedule(parts.ports, parts.patience, parts.settings, lambda: leads(app, events))
+
+            def leading() -> bool:
+                return leads(app, events)
+
+            schedule = Schedule(parts.ports, parts.patience, parts.settings, leading)
             loops += [
-                lambda: sweep_for_ever("catalog", lambda: sweep(parts.ports), sweeping, parts.patience),
+                lambda: sweep_for_ever("catalog", lambda: sweep(parts.ports), sweeping, parts.patience, leading),
                 lambda: watch_oldest_pending(parts.ports, parts.patience),
-                lambda: fold_figures_for_ever(parts.ports, parts.patience),
+                lambda: fold_figures_for_ever(parts.ports, parts.patience, leading),
                 lambda: watch_expired(app, lambda: schedule.want("expired")),
                 schedule.watch_for_ever,
                 schedule.work_for_ever,
@@ -211,9 +217,14 @@ class Worker:
             ]
         if self._requests is not None:
             requests = self._requests
+            asked = parts.settings.kafka.topics.image_requests
+
+            def leading_requests() -> bool:
+                return leads(app, asked)
+
             loops += [
-                lambda: sweep_for_ever("outcomes", requests.sweep, sweeping, parts.patience),
-                lambda: sweep_for_ever("old_requests", requests.drop_old, sweeping, parts.patience),
+                lambda: sweep_for_ever("outcomes", requests.sweep, sweeping, parts.patience, leading_requests),
+                lambda: sweep_for_ever("old_requests", requests.drop_old, sweeping, parts.patience, leading_requests),
                 lambda: watch_expired(app),
             ]
         return loops

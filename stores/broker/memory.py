@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 
 from schemas.errors import BrokerOutage
-from stores.broker.ports import Outbox, OutgoingMessage
+from stores.broker.ports import Backlog, Outbox, OutgoingMessage
 
 
 class MemoryOutbox(Outbox):
@@ -29,3 +30,14 @@ class MemoryOutbox(Outbox):
     def to(self, topic: str) -> list[OutgoingMessage]:
         """What was sent to one topic."""
         return [message for message in self.sent if message.topic == topic]
+
+
+class MemoryBacklog(Backlog):
+    """``waiting_since`` is when the oldest message was sent that nobody has handled; None for an empty queue."""
+
+    def __init__(self) -> None:
+        self.waiting_since: datetime | None = None
+
+    async def has_passed(self, moment: datetime) -> bool:
+        await asyncio.sleep(0)
+        return self.waiting_since is None or self.waiting_since >= moment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 
@@ -26,3 +27,13 @@ class Outbox(Protocol):
 
     async def check(self) -> None:
         """Raises BrokerOutage unless a broker answers."""
+
+
+class Backlog(Protocol):
+    """How far the readers of a topic have come."""
+
+    async def has_passed(self, moment: datetime) -> bool:
+        """Whether every message that was sent before the moment is handled, or was deleted unread.
+
+        Raises BrokerOutage.
+        """

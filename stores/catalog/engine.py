@@ -19,32 +19,46 @@ type AnyRow = Row[*tuple[Any, ...]]
 
 RETRYABLE_MYSQL = frozenset(
     {
+        3,  # the server can't write a file of its own: the disk is full
+        1021,  # disk full
+        1026,  # error writing a file
+        1030,  # error from the storage engine, such as a full disk
         1040,  # too many connections
         1053,  # server shutdown in progress
+        1114,  # the table is full, since its disk is
         1129,  # host blocked after many failed connections
         1158,  # network errors, up to 1161
         1159,
         1160,
         1161,
+        1203,  # too many connections of this user
         1205,  # lock wait timeout
         1213,  # deadlock
+        1290,  # the server runs with --read-only
         1317,  # query interrupted
+        1836,  # the server is in read-only mode
         1927,  # connection was killed (MariaDB)
+        1969,  # the statement took longer than max_statement_time (MariaDB)
         2002,  # the client's own: can't connect, gone away, lost connection
         2003,
         2006,
         2013,
         2014,
         2055,
+        3024,  # the query took longer than max_execution_time (MySQL)
     }
 )
 """MySQL and MariaDB error numbers after which the same transaction may succeed."""
 
-STATEMENT_TIMEOUT_S = 60
-"""The longest wait for the database's answer: more than InnoDB's own 50 s for a lock."""
-
 _SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000")
-_SQLITE_BUSY = ("database is locked", "database table is locked", "unable to open database", "disk i/o error")
+_SQLITE_BUSY = (
+    "database is locked",
+    "database table is locked",
+    "unable to open database",
+    "disk i/o error",
+    "database or disk is full",
+    "attempt to write a readonly database",
+)
 
 
 def create_engine(settings: DatabaseSettings) -> AsyncEngine:
@@ -53,6 +67,9 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
     Each statement commits by itself, so a read costs one round trip: there is nothing to roll back after it. BEGIN,
     COMMIT and ROLLBACK are left to whoever writes (``SqlCatalog.transaction``). Connections are not pinged before use,
     which would be a round trip more: :func:`on_living_connection` meets one that was closed meanwhile.
+
+    No statement on MySQL takes longer than ``timeout_s``, whether the server is slow or silent. A lock is waited for
+    half as long, so that another's transaction is told apart from a server in trouble.
     """
     url = make_url(settings.url.get_secret_value())
     if url.get_backend_name() == "sqlite":
@@ -69,10 +86,19 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
         pool_size=settings.pool_size,
         max_overflow=settings.pool_size,
         pool_recycle=1800,
-        connect_args={"connect_timeout": 10, "read_timeout": STATEMENT_TIMEOUT_S},
+        connect_args={"connect_timeout": 10, "read_timeout": settings.timeout_s},
     )
-    _run_on_connect(engine, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    _run_on_connect(
+        engine, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", _server_side_limits(settings.timeout_s)
+    )
     return engine
+
+
+def _server_side_limits(timeout_s: float) -> str:
+    """A statement that nobody waits for any more is ended by the server too. Each server reads its own comment."""
+    on_mysql = f"/*!50708 , max_execution_time = {round(timeout_s * 1000)} */"
+    on_mariadb = f"/*M!100101 , max_statement_time = {timeout_s} */"
+    return f"SET SESSION innodb_lock_wait_timeout = {max(1, int(timeout_s / 2))} {on_mysql} {on_mariadb}"
 
 
 def _run_on_connect(engine: AsyncEngine, *statements: str) -> None:

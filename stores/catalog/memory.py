@@ -267,22 +267,22 @@ class MemoryCatalog(Catalog):
         ]
         return [row for _, _, row in sorted(due, key=lambda entry: entry[:2])[:limit]]
 
-    async def due_images(self, now: datetime, *, limit: int) -> list[str]:
+    async def due_images(self, now: datetime, *, limit: int) -> list[ImageRecord]:
         await self.step()
         due = [
             (row.publish_due, row.id)
             for row in self.image_rows.values()
             if row.publish_due and row.publish_due <= now and self._is_ours(row)
         ]
-        return [image_id for _, image_id in sorted(due)[:limit]]
+        return [self.image_rows[image_id] for _, image_id in sorted(due)[:limit]]
 
     async def unreadable_images(self, now: datetime, *, limit: int) -> list[ImageRecord]:
         await self.step()
-        return _due_retries(self.image_rows.values(), now)[:limit]
+        return _due_retries(filter(self._is_ours, self.image_rows.values()), now)[:limit]
 
     async def unreadable_contents(self, now: datetime, *, limit: int) -> list[ContentRecord]:
         await self.step()
-        return _due_retries(self.content_rows.values(), now)[:limit]
+        return _due_retries(filter(self._is_ours, self.content_rows.values()), now)[:limit]
 
     async def oldest_dirty(self) -> datetime | None:
         await self.step()

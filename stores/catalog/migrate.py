@@ -21,6 +21,8 @@ from stores.catalog.engine import create_engine, outages
 
 LOCK_WAIT_S = 120
 """How long a setup waits for another one on the same database."""
+STATEMENT_LIMIT_S = 6 * 3600
+"""A migration may have to go through millions of rows."""
 
 
 async def upgrade(url: str) -> None:
@@ -28,7 +30,7 @@ async def upgrade(url: str) -> None:
 
     Raises CatalogOutage when the database does not answer, and ConfigurationError when a newer Twinlens has been here.
     """
-    engine = create_engine(DatabaseSettings(url=SecretStr(url)))
+    engine = create_engine(DatabaseSettings(url=SecretStr(url), timeout_s=STATEMENT_LIMIT_S))
     try:
         with outages():
             async with engine.connect() as connection, _alone(connection):

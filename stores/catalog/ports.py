@@ -110,8 +110,8 @@ class Catalog(Protocol):
     async def due_contents(self, now: datetime, *, limit: int) -> list[ContentRecord]:
         """Dirty contents whose ``resend_due`` has passed, oldest first."""
 
-    async def due_images(self, now: datetime, *, limit: int) -> list[str]:
-        """Ids of images whose ``publish_due`` has passed, oldest first."""
+    async def due_images(self, now: datetime, *, limit: int) -> list[ImageRecord]:
+        """Images whose ``publish_due`` has passed, oldest first."""
 
     async def unreadable_images(self, now: datetime, *, limit: int) -> list[ImageRecord]:
         """Images whose ``retry_due`` has passed, oldest first."""

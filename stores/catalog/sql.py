@@ -248,22 +248,20 @@ class SqlCatalog(Catalog):
         listed = statements.by_index("ix_contents_resend_due", due, contents).order_by(contents.c.resend_due)
         return [content_record(row) for row in await self.rows(listed.limit(limit))]
 
-    async def due_images(self, now: datetime, *, limit: int) -> list[str]:
-        due = select(images.c.id).where(images.c.publish_due <= now, *self._ours(images))
+    async def due_images(self, now: datetime, *, limit: int) -> list[ImageRecord]:
+        due = select(images).where(images.c.publish_due <= now, *self._ours(images))
         listed = statements.by_index("ix_images_publish_due", due, images).order_by(images.c.publish_due)
-        return [image_id for (image_id,) in await self.rows(listed.limit(limit))]
+        return [image_record(row) for row in await self.rows(listed.limit(limit))]
 
     async def unreadable_images(self, now: datetime, *, limit: int) -> list[ImageRecord]:
-        rows = await self.rows(
-            select(images).where(images.c.retry_due <= now).order_by(images.c.retry_due).limit(limit)
-        )
-        return [image_record(row) for row in rows]
+        due = select(images).where(images.c.retry_due <= now, *self._ours(images))
+        listed = statements.by_index("ix_images_retry_due", due, images).order_by(images.c.retry_due)
+        return [image_record(row) for row in await self.rows(listed.limit(limit))]
 
     async def unreadable_contents(self, now: datetime, *, limit: int) -> list[ContentRecord]:
-        rows = await self.rows(
-            select(contents).where(contents.c.retry_due <= now).order_by(contents.c.retry_due).limit(limit)
-        )
-        return [content_record(row) for row in rows]
+        due = select(contents).where(contents.c.retry_due <= now, *self._ours(contents))
+        listed = statements.by_index("ix_contents_retry_due", due, contents).order_by(contents.c.retry_due)
+        return [content_record(row) for row in await self.rows(listed.limit(limit))]
 
     async def oldest_dirty(self) -> datetime | None:
         dirty = select(contents.c.dirty_since).where(contents.c.dirty_since.is_not(None), *self._ours(contents))

@@ -34,6 +34,13 @@ PARAMETER_INVALID: Final = 1100
 """The server's code for a request that makes no sense."""
 NOT_FOUND: Final = frozenset({100, 1600})
 """The server's codes for a collection or an alias that isn't there (Milvus Lite has only the first)."""
+SERVER_STATES: Final = NOT_FOUND | {
+    101,  # the collection is not loaded
+    103,  # the collection is not loaded as a whole
+    201,  # the partition is not loaded
+    700,  # the index isn't there
+}
+"""The server's codes for a state of its own, though newer servers call some of them errors of the input."""
 
 _ANSWERS: Final = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED})
 """gRPC codes that say something about the request, and nothing about the server's health."""
@@ -69,6 +76,8 @@ async def translated(what: str, *, timeout_s: float) -> AsyncIterator[None]:
 
 def is_our_mistake(error: MilvusException) -> bool:
     """Whether the call can't succeed whatever the server's state."""
+    if error.code in SERVER_STATES:
+        return False
     return (
         isinstance(error, _OUR_MISTAKES)
         or error.is_input_error

@@ -84,7 +84,8 @@ async def _compare_changes(place: Place, hashes: Mapping[str, str], found: Diffe
     falling = []
     versions: dict[str, int] = {}
     for key, value in await read_topic(place, "image-changes"):
-        if key is None or value is None:
+        if value is None:
+            last.pop((key or b"").decode().partition("/")[2], None)
             continue
         snapshot = json.loads(value)
         name = snapshot["key"]

@@ -65,7 +65,10 @@ async def read_catalog(place: Place) -> CatalogRows:
         async with engine.connect() as connection:
             images = (
                 await connection.execute(
-                    text("SELECT object_key, content_sha256, etag, publish_due FROM images WHERE bucket = :b"),
+                    text(
+                        "SELECT object_key, content_sha256, etag, publish_due, version = published_version"
+                        " FROM images WHERE bucket = :b"
+                    ),
                     {"b": place.bucket},
                 )
             ).all()
@@ -77,7 +80,10 @@ async def read_catalog(place: Place) -> CatalogRows:
             ).all()
     finally:
         await engine.dispose()
-    unfinished = [f"image {bytes(row[0]).decode()}" for row in images if row[3] is not None or row[2] is None]
+    # A removed image that was published waits for its tombstone.
+    unfinished = [
+        f"image {bytes(row[0]).decode()}" for row in images if row[3] is not None and (row[2] is not None or not row[4])
+    ]
     unfinished += [f"content {row[0]} {row[1]}" for row in contents if row[3] is not None]
     return CatalogRows(
         images={bytes(row[0]).decode(): row[1] for row in images if row[2] is not None},

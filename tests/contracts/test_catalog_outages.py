@@ -28,7 +28,7 @@ from tests.contracts.catalogs import (
     lock_image,
     sql_catalog,
 )
-from tests.contracts.waiting import until
+from tests.contracts.waiting import silent_port, until
 from tests.stack.cleanup import in_own_loop, run_sql
 from tests.stack.process import free_port
 from tests.stack.stack import DATABASES, DatabaseName, Stack
@@ -84,14 +84,41 @@ async def test_waiting_too_long_for_a_lock_is_an_outage(url: str) -> None:
     """Error 1205 asks to run the transaction again."""
     async with sql_catalog(url) as catalog:
         await add_image(catalog, "k")
-        impatient = SqlCatalog(
-            create_engine(DatabaseSettings(url=SecretStr(f"{url}&init_command=SET innodb_lock_wait_timeout=1")))
-        )
+        impatient = SqlCatalog(create_engine(DatabaseSettings(url=SecretStr(url), timeout_s=2)))
         async with catalog.transaction() as tx:
             await lock_image(tx, "k")
             with pytest.raises(CatalogContention, match="1205"):
                 await add_image(impatient, "k")
         await impatient.close()
+
+
+@pytest.mark.parametrize("code", [3, 1021, 1026, 1030, 1040, 1114, 1203, 1290, 1836])
+async def test_a_full_disk_and_a_read_only_server_are_outages(catalog: SqlCatalog, code: int) -> None:
+    """Nobody's work is given up because of the server's state: each such error is waited out."""
+    async with catalog.transaction() as tx:
+        with pytest.raises(CatalogOutage, match=str(code)):
+            await tx.write(
+                text(f"SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = 'as the server does'")
+            )
+
+
+async def test_a_statement_that_takes_too_long_is_an_outage(url: str) -> None:
+    """The server itself ends it after `database.timeout_s`."""
+    hasty = SqlCatalog(create_engine(DatabaseSettings(url=SecretStr(url), timeout_s=1)))
+    with pytest.raises(CatalogOutage):
+        await hasty.rows(text("SELECT 1 FROM (SELECT 1) AS one WHERE SLEEP(20)"))
+    assert len(await hasty.rows(text("SELECT 1"))) == 1
+    await hasty.close()
+
+
+async def test_a_server_that_never_answers_is_an_outage_after_the_time_limit() -> None:
+    """A port that accepts and is silent ends in an outage, not in waiting for ever."""
+    with silent_port() as port:
+        url = SecretStr(f"mysql+asyncmy://u:p@127.0.0.1:{port}/twinlens")
+        catalog = SqlCatalog(create_engine(DatabaseSettings(url=url, timeout_s=0.5)))
+        with pytest.raises(CatalogOutage):
+            await asyncio.wait_for(image_of(catalog, "k"), 5)
+        await catalog.close()
 
 
 async def test_mysql_reads_what_was_committed_meanwhile(catalog: SqlCatalog) -> None:
@@ -203,3 +230,25 @@ async def test_a_locked_sqlite_file_is_an_outage(request: pytest.FixtureRequest,
             with pytest.raises(CatalogOutage, match="locked"):
                 await add_image(catalog, "k")
         await add_image(catalog, "k")
+
+
+async def _fill(catalog: SqlCatalog) -> None:
+    for number in range(200):
+        await add_image(catalog, f"{number:04}" * 200)
+
+
+@pytest.mark.parametrize(
+    ("pragma", "complaint"), [("max_page_count = 1", "full"), ("query_only = ON", "readonly")], ids=["full", "readonly"]
+)
+async def test_a_full_disk_and_a_read_only_file_are_outages_on_sqlite(
+    request: pytest.FixtureRequest, tmp_path: Path, pragma: str, complaint: str
+) -> None:
+    """Likewise on SQLite, whose pragmas can bring both about."""
+    async with sql_catalog(database_url("sqlite", request, tmp_path), pool_size=1) as catalog:
+        async with catalog._engine.connect() as connection:
+            await connection.exec_driver_sql(f"PRAGMA {pragma}")
+        with pytest.raises(CatalogOutage, match=complaint):
+            await _fill(catalog)
+        async with catalog._engine.connect() as connection:
+            await connection.exec_driver_sql("PRAGMA query_only = OFF")
+            await connection.exec_driver_sql("PRAGMA max_page_count = 1000000")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from schemas.errors import VectorIndexOutage
+from schemas.collection import collection_name
+from schemas.errors import ConfigurationError, VectorIndexOutage
 from schemas.settings import VectorSettings
 from stores.vectors.memory import MemoryVectors
 from stores.vectors.milvus import MilvusVectors
@@ -72,6 +73,38 @@ async def test_a_killed_server_is_an_outage_and_its_return_is_noticed(server: tu
     await until(lambda: index.upsert(entries([77], seed=9)), through_outages=True)
     found = await until(lambda: all_ids(index, "pictures"), through_outages=True)
     assert found == sorted([77, *(entry.vector_id for entry in stored)])
+    await index.close()
+
+
+async def test_a_collection_that_is_gone_or_not_loaded_is_an_outage(server: tuple[ServerProcess, str]) -> None:
+    """A released collection is loaded again; without alias or collection calls wait, until somebody makes them anew."""
+    _, uri = server
+    index = MilvusVectors(VectorSettings(uri=uri, alias="lost", timeout_s=TIMEOUT_S))
+    await until(lambda: index.ensure_collection(model_id=MODEL, dimension=DIMENSION), through_outages=True)
+    [stored] = entries([1])
+    await until(lambda: index.upsert([stored]), through_outages=True)
+    client = await index._connected()
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: index.search([stored.vector], limit=1, strong=True),
+        lambda: index.upsert([stored]),
+        lambda: index.delete([2]),
+        lambda: index.get([1]),
+        lambda: index.ids(bucket="pictures").__anext__(),
+    ]
+
+    await client.release_collection("lost")
+    for call in calls:
+        await until(call, through_outages=True)
+
+    for dropped in (client.drop_alias("lost"), client.drop_collection(collection_name("lost", MODEL))):
+        await dropped
+        for call in calls:
+            with pytest.raises(VectorIndexOutage):
+                await call()
+        with pytest.raises(ConfigurationError, match="twinlens setup"):
+            await index.model_id()
+    await until(lambda: index.ensure_collection(model_id=MODEL, dimension=DIMENSION), through_outages=True)
+    await until(lambda: index.upsert([stored]), through_outages=True)
     await index.close()
 
 

@@ -102,8 +102,10 @@ def answered(place: Place, request: Request) -> bool:
 def last_snapshots(place: Place) -> dict[str, dict[str, Any]]:
     """What a consumer knows that keeps the last snapshot of each key: by key, without what was removed."""
     last: dict[str, dict[str, Any]] = {}
-    for _, value in asyncio.run(read_topic(place, "image-changes")):
-        if value is not None:
+    for key, value in asyncio.run(read_topic(place, "image-changes")):
+        if value is None:
+            last.pop((key or b"").decode().partition("/")[2], None)
+        else:
             snapshot = json.loads(value)
             last[snapshot["key"]] = snapshot
     return {key: snapshot for key, snapshot in last.items() if snapshot["state"] != "removed"}

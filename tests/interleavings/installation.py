@@ -13,11 +13,11 @@ import numpy as np
 
 from imaging.decoding import DecodedImage, Pixels
 from schemas.errors import Outage
-from schemas.messages import ContentChanged, ImageChanged, ObjectHint, parse_bucket_event
+from schemas.messages import ContentChanged, ImageChanged, ObjectHint, encode_key, parse_bucket_event
 from schemas.records import ContentId, ContentState, ObjectRef, ObjectState
 from schemas.settings import IndexSettings, LimitSettings, SweepSettings
 from schemas.topics import Topics
-from stores.broker.memory import MemoryOutbox
+from stores.broker.memory import MemoryBacklog, MemoryOutbox
 from stores.catalog.ports import Catalog
 from stores.objects.memory import MemoryObjects
 from stores.vectors.memory import MemoryVectors
@@ -102,6 +102,7 @@ class Installation:
             catalog=catalog,
             vectors=self.vectors,
             outbox=self.outbox,
+            backlog=MemoryBacklog(),
             topics=self.topics,
             limits=LimitSettings(),
             sweep=SweepSettings(),
@@ -140,12 +141,18 @@ class Installation:
 
     async def _index(self, message: ContentChanged, reached: Halt | None = None) -> None:
         """A worker of its own, which has nothing else to do."""
+        await self.index_worker(reached).handle([self.delivery(message)])
+        assert self.outbox.to(self.topics.dead_letters) == []
+
+    def index_worker(self, reached: Halt | None = None) -> Index:
+        """A worker for contents."""
         ports = replace(self.ports, reached=reached) if reached else self.ports
         retry: Any = Patient()
-        dead_letters = DeadLetters(ports, retry, "index", 1_000_000)
-        worker = Index(ports, retry, dead_letters, self._settings, PictureInference())
-        await worker.handle([Delivery(self.topics.contents, 0, 0, None, message.encode(), {})])
-        assert self.outbox.to(self.topics.dead_letters) == []
+        return Index(ports, retry, DeadLetters(ports, retry, "index", 1_000_000), self._settings, PictureInference())
+
+    def delivery(self, message: ContentChanged) -> Delivery:
+        """A message about a content."""
+        return Delivery(self.topics.contents, 0, 0, None, message.encode(), {})
 
     async def handle_messages(self) -> None:
         """Workers handle all messages that were sent, one after the other, until there are no more."""
@@ -156,7 +163,7 @@ class Installation:
                 return
             for value in hints:
                 for hint in parse_bucket_event(value):
-                    await self.ingest(hint.ref.key)
+                    await self.ingest_hints(hint)
             for value in changes:
                 await self._index(ContentChanged.decode(value))
 
@@ -202,6 +209,9 @@ class Installation:
         """What a reader of the change stream knows to be there."""
         last: dict[str, ImageChanged] = {}
         for message in self.outbox.to(self.topics.image_changes):
+            if message.value is None:
+                last = {key: change for key, change in last.items() if encode_key(ref(key)) != message.key}
+                continue
             change = ImageChanged.decode(message.value)
             assert change.key not in last or change.version > last[change.key].version
             last[change.key] = change

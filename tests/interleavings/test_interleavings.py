@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 import pytest_asyncio
 
-from schemas.errors import InferenceOutage
-from schemas.messages import ObjectHint
-from streams.converge_objects import ObjectOutcome
+from imaging.digest import Digest
+from schemas.errors import BrokerOutage, InferenceOutage
+from schemas.messages import ContentChanged, ObjectHint
+from schemas.records import ContentState, ObjectRef, ObjectState
+from stores.broker.ports import OutgoingMessage
+from streams.converge_objects import Look, ObjectOutcome, record
 from streams.steps import Step
+from streams.sweep import sweep
 from tests.contracts.catalogs import SQL_BACKENDS, open_catalog
 from tests.interleavings.installation import Halt, Installation, PictureInference, content_of, ref
 
@@ -417,3 +422,109 @@ async def test_a_vector_that_the_index_lost_is_stored_again(twinlens: Installati
     await twinlens.vectors.delete([lost])
     await twinlens.index(A, verify=True)
     assert set(twinlens.vectors.present()) - {lost}
+
+
+WITHIN_AN_ATTEMPT = (
+    Step.ATTEMPT_COMMITTED, Step.CONTENT_FETCHED, Step.CONTENT_DECODED, Step.CONTENT_EMBEDDED, Step.VECTOR_STORED,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("step", WITHIN_AN_ATTEMPT)
+async def test_orderly_stops_use_up_no_attempts(twinlens: Installation, step: Step) -> None:
+    """However often workers are stopped within their attempts at a content, it is indexed in the end."""
+    twinlens.put("k", A)
+    await twinlens.ingest("k")
+    for _ in range(6):
+        halt = Halt(step)
+        worker = twinlens.index_worker(halt)
+        message = ContentChanged(bucket="pictures", sha256=content_of(A).sha256)
+        handling = await halted(worker.handle([twinlens.delivery(message)]), halt)
+        stopping = asyncio.create_task(worker.refund_unfinished())
+        if step is Step.ATTEMPT_COMMITTED:
+            await asyncio.sleep(0)
+            halt.release()  # The attempt has begun, though its worker does not know yet.
+        await stopping
+        handling.cancel()
+        await asyncio.gather(handling, return_exceptions=True)
+        [row] = (await twinlens.ports.catalog.contents([content_of(A)])).values()
+        assert (row.state, row.attempts) == (ContentState.PENDING, 0)
+    await twinlens.index(A)
+
+
+async def test_a_worker_that_is_about_to_stop_begins_nothing(twinlens: Installation) -> None:
+    """What comes after the attempts were taken back would not be taken back."""
+    twinlens.put("k", A)
+    await twinlens.ingest("k")
+    worker = twinlens.index_worker()
+    await worker.refund_unfinished()
+    message = ContentChanged(bucket="pictures", sha256=content_of(A).sha256)
+    handling = asyncio.create_task(worker.handle([twinlens.delivery(message)]))
+    await asyncio.wait({handling}, timeout=0.2)
+    assert not handling.done()
+    handling.cancel()
+    await asyncio.gather(handling, return_exceptions=True)
+    [row] = (await twinlens.ports.catalog.contents([content_of(A)])).values()
+    assert row.attempts == 0
+    await twinlens.index(A)
+
+
+async def test_a_digest_that_was_misread_is_read_again(twinlens: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No object ever holds a content whose digest is wrong; the index worker finds that out and has it read again."""
+    misread(twinlens, monkeypatch)
+    twinlens.put("k", A)
+    await twinlens.ingest("k")
+    image = (await twinlens.ports.catalog.images([ref("k")]))[ref("k")]
+    assert image.sha256 not in (None, content_of(A).sha256)
+    await twinlens.handle_messages()
+
+
+async def test_a_corrected_digest_is_not_overwritten_by_a_look_that_took_the_wrong_one(
+    twinlens: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look that has only seen the headers knows no digest of its own; it falls out of its batch."""
+    misread(twinlens, monkeypatch)
+    twinlens.put("k", A)
+    await twinlens.ingest("k")
+    known = await twinlens.ports.catalog.images([ref("k")])
+    state = await twinlens.objects.head(ref("k"))
+    assert state is not None
+    await twinlens.handle_messages()
+    wrong = Digest(sha256=str(known[ref("k")].sha256), md5="", size=state.size)
+    late = Look(ObjectHint(ref("k")), replace(state, metadata={"external-id": "x"}), wrong)
+    recorded = await record([late], known, twinlens.ports)
+    assert recorded.outcomes == {}
+
+
+def misread(twinlens: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some bits flip when the object store is read the next time."""
+    read = twinlens.objects.read
+
+    async def once(at: ObjectRef, sink: Callable[[bytes], object], *, max_bytes: int) -> ObjectState | None:
+        monkeypatch.setattr(twinlens.objects, "read", read)
+        return await read(at, lambda data: sink(data[::-1]), max_bytes=max_bytes)
+
+    monkeypatch.setattr(twinlens.objects, "read", once)
+
+
+async def test_a_late_tombstone_does_not_erase_an_image_that_came_back(
+    twinlens: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that its sender has given up on arrives after the new snapshot: the image is published once more."""
+    await indexed(twinlens, {"k": A})
+    twinlens.delete("k")
+    await twinlens.ingest("k")
+    await twinlens.handle_messages()
+    twinlens.clock.moment += twinlens.ports.tombstone_after + timedelta(seconds=1)
+    send, late = twinlens.outbox.send, list[OutgoingMessage]()
+
+    async def give_up(messages: Sequence[OutgoingMessage]) -> None:
+        late.extend(messages)
+        raise BrokerOutage("no answer in time")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(twinlens.outbox, "send", give_up)
+        with pytest.raises(BrokerOutage):
+            await sweep(twinlens.ports)
+    assert [message.value for message in late] == [None]
+    await indexed(twinlens, {"k": A})
+    await send(late)

@@ -49,6 +49,9 @@ PUBLISHED_LATE: dict[str, Any] = FEW | {
 }
 """An ingest worker publishes what another one has published already, while the content is pending again."""
 
+MISREAD: dict[str, Any] = ONE_KEY | {"misreads": 3, "operations": 8, "pictures": 1}
+ERASED: dict[str, Any] = FEW | {"tombstone_after_s": 0, "late_tombstones": 0.5, "operations": 10, "deletes": 0.45}
+
 BUGS: dict[str, Bug] = {
     "row_before_vector": Bug(
         "the row of an unreferenced content is deleted before its vector",
@@ -170,6 +173,26 @@ BUGS: dict[str, Bug] = {
         "a row remembers the sequencer of an announcement that came after its look",
         {converge_objects._recorded_images: mistakes.record_newest_sequencer},
         FEW | {"operations": 8, "deletes": 0.1, "stall_at": (Step.CONTENT_LOCKED,)},
+    ),
+    "digest_trusted": Bug(
+        "the bytes of an object that looks like its row are not read again, though the index found others",
+        {converge_objects.observe: mistakes.observe_without_doubt},
+        MISREAD,
+    ),
+    "digests_not_compared": Bug(
+        "an object that was read agrees with a row that has another digest",
+        {converge_objects._agrees: mistakes.agrees_by_looks},
+        MISREAD,
+    ),
+    "returned_erased": Bug(
+        "a tombstone is sent though the image came back",
+        {lifecycle.is_being_erased: mistakes.erased_though_it_is_back},
+        ERASED,
+    ),
+    "late_tombstone_forgotten": Bug(
+        "an image that came back is not published again when a late tombstone may have erased it",
+        {lifecycle.may_be_erased: mistakes.never_erased_late},
+        ERASED,
     ),
     "retired_forgotten_first": Bug(
         "a content forgets its retired vectors before they are deleted",

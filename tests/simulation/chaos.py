@@ -19,6 +19,8 @@ from stores.objects.ports import Sink
 from stores.vectors.memory import MemoryVectors
 from stores.vectors.ports import Vector, VectorEntry, VectorHit
 
+MISREAD_CHANCE = 0.3
+
 
 class Chaos:
     """Decides which calls fail. ``rate`` is the chance per call, ``faults`` how many may still come."""
@@ -27,6 +29,7 @@ class Chaos:
         self.random = random
         self._rate = rate
         self._faults = faults
+        self.is_calm = False
         self.storing: dict[asyncio.Task[Any] | None, set[int]] = {}
         """The vectors that each worker has begun to store and not recorded yet."""
         self.may_be_orphans: set[int] = set()
@@ -43,6 +46,7 @@ class Chaos:
     def calm(self) -> None:
         """No faults from now on."""
         self._faults = 0
+        self.is_calm = True
 
     async def call[T](self, action: Callable[[], Awaitable[T]], error: type[Outage], *, late: bool = False) -> T:
         """Do it, or fail before, after, or (``late``) long before the effect comes."""
@@ -52,10 +56,14 @@ class Chaos:
         if how < 0.4:
             raise error("the call was lost")
         if late and how < 0.6:
-            self.late.append(asyncio.ensure_future(self._later(action)))
+            self.put_off(action)
             raise error("the call timed out")
         await action()
         raise error("the answer was lost")
+
+    def put_off(self, action: Callable[[], Awaitable[Any]]) -> None:
+        """Have it take effect later, though its caller will be told that it did not."""
+        self.late.append(asyncio.ensure_future(self._later(action)))
 
     async def _later(self, action: Callable[[], Awaitable[Any]]) -> None:
         await asyncio.sleep(self.random.uniform(0, 5))
@@ -63,11 +71,12 @@ class Chaos:
 
 
 class ChaoticObjects:
-    """The object store. Last-Modified has whole seconds, as HTTP has it."""
+    """The object store. Last-Modified has whole seconds, as HTTP has it. ``misreads``: how often bits flip."""
 
-    def __init__(self, inner: MemoryObjects, chaos: Chaos) -> None:
+    def __init__(self, inner: MemoryObjects, chaos: Chaos, *, misreads: int = 0) -> None:
         self._inner = inner
         self._chaos = chaos
+        self._misreads = misreads
 
     async def head(self, ref: ObjectRef) -> ObjectState | None:
         """See ObjectReader."""
@@ -75,6 +84,9 @@ class ChaoticObjects:
 
     async def read(self, ref: ObjectRef, sink: Sink, *, max_bytes: int) -> ObjectState | None:
         """See ObjectReader."""
+        if self._misreads and not self._chaos.is_calm and self._chaos.random.random() < MISREAD_CHANCE:
+            self._misreads -= 1
+            sink = _misreading(sink, self._chaos.random)
         reading = self._chaos.call(lambda: self._inner.read(ref, sink, max_bytes=max_bytes), ObjectStoreOutage)
         return _in_seconds(await reading)
 
@@ -90,6 +102,10 @@ class ChaoticObjects:
 
         for state in await self._chaos.call(all_of_them, ObjectStoreOutage):
             yield replace(state, last_modified=state.last_modified.replace(microsecond=0))
+
+
+def _misreading(sink: Sink, random: Random) -> Sink:
+    return lambda data: sink(random.randbytes(min(8, len(data))) + data[8:])
 
 
 def _in_seconds(state: ObjectState | None) -> ObjectState | None:
@@ -128,16 +144,27 @@ class ChaoticVectors:
 
 
 class Broker:
-    """Kafka: hands accepted messages to the topics of the run."""
+    """Kafka: hands accepted messages to the topics of the run. A tombstone may come long after it was given up on."""
 
-    def __init__(self, accept: Callable[[OutgoingMessage], None], chaos: Chaos) -> None:
+    def __init__(
+        self, accept: Callable[[OutgoingMessage], None], chaos: Chaos, *, late_tombstones: float = 0.0
+    ) -> None:
         self._accept = accept
         self._chaos = chaos
+        self._late_tombstones = late_tombstones
 
     async def send(self, messages: Sequence[OutgoingMessage]) -> None:
         """See Outbox."""
         for message in messages:
-            await self._chaos.call(partial(self._send, message), BrokerOutage)
+            send = partial(self._send, message)
+            if (
+                message.value is None
+                and not self._chaos.is_calm
+                and self._chaos.random.random() < self._late_tombstones
+            ):
+                self._chaos.put_off(send)
+                raise BrokerOutage("the call timed out")
+            await self._chaos.call(send, BrokerOutage)
 
     async def _send(self, message: OutgoingMessage) -> None:
         await asyncio.sleep(0)

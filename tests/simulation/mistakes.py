@@ -29,6 +29,7 @@ _record = converge_objects.record
 _concerned = converge_objects.concerned
 _recorded_images = converge_objects._recorded_images
 _agrees = converge_objects._agrees
+_observe = converge_objects.observe
 _looked_at_already = converge_objects.looked_at_already
 _restart = lifecycle.restart
 _gain_reference = lifecycle.gain_reference
@@ -187,6 +188,16 @@ def record_newest_sequencer(
     return _recorded_images(newest, images, now, ports)
 
 
+async def observe_without_doubt(hint: ObjectHint, known: ImageRecord | None, ports: Ports) -> Look | None:
+    """Trusts the digest of a row that the object looks like."""
+    return await _observe(hint._replace(reread=False), known, ports)
+
+
+def agrees_by_looks(image: ImageRecord | None, look: Look) -> bool:
+    """Does not compare digests."""
+    return _agrees(image, replace(look, was_read=False))
+
+
 # References and lives of a content.
 
 
@@ -328,6 +339,16 @@ def snapshot_of_the_mark(
 def always_announced(image: ImageRecord, contents: Contents) -> bool:
     """Takes no mark for needed."""
     return bool(image.id) or image.content_id in contents
+
+
+def erased_though_it_is_back(image: ImageRecord) -> bool:
+    """Only looks at the mark, which an image that came back still has."""
+    return image.published_state == lifecycle.ERASING
+
+
+def never_erased_late(image: ImageRecord, now: datetime) -> bool:
+    """Takes a tombstone that was given up on for one that will never come."""
+    return image.version < 0 and image.publish_due == now
 
 
 async def no_due_contents(now: datetime, ports: Ports) -> list[ContentRecord]:

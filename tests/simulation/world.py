@@ -18,8 +18,9 @@ from imaging.errors import NotAnImage
 from schemas.errors import Outage
 from schemas.messages import ContentChanged, bucket_event, parse_bucket_event
 from schemas.records import ObjectRef
-from schemas.settings import IndexSettings, LimitSettings, SweepSettings
+from schemas.settings import IndexSettings, LimitSettings, PublishSettings, SweepSettings
 from schemas.topics import Topics
+from stores.broker.memory import MemoryBacklog
 from stores.broker.ports import OutgoingMessage
 from stores.objects.memory import MemoryObjects
 from stores.vectors.memory import MemoryVectors
@@ -78,6 +79,12 @@ class Shape:
     """How often an object can't be read, until the end or for a while."""
     bucket_outages: int
     """How often the bucket is away for a while."""
+    tombstone_after_s: float
+    """How long a removed image is kept."""
+    late_tombstones: float
+    """The chance that a tombstone arrives after its sender has given it up."""
+    misreads: int
+    """How often an object is misread."""
 
 
 def draw_shape(random: Random) -> Shape:
@@ -101,6 +108,9 @@ def draw_shape(random: Random) -> Shape:
         announced_twice=random.choice((0.0, 0.3, 1.0)),
         denials=random.choice((0, 0, 1, 3)),
         bucket_outages=random.choice((0, 0, 1)),
+        tombstone_after_s=random.choice((0, 0.1, 30, 3600)),
+        late_tombstones=random.choice((0.0, 0.3)),
+        misreads=random.choice((0, 0, 0, 2)),
     )
 
 
@@ -206,16 +216,18 @@ def build(seed: int, focus: Mapping[str, Any]) -> World:
     world.objects.on_change.append(world.announce)
     settings = IndexSettings(max_attempts=MAX_ATTEMPTS, nearest=random.choice((0, 1)))
     # They have the methods that handlers call, and not all of their ports'.
-    objects: Any = ChaoticObjects(world.objects, chaos)
+    objects: Any = ChaoticObjects(world.objects, chaos, misreads=shape.misreads)
     vectors: Any = ChaoticVectors(world.vectors, chaos)
     world.ports = Ports(
         objects=objects,
         catalog=world.catalog,
         vectors=vectors,
-        outbox=Broker(world.accept, chaos),
+        outbox=Broker(world.accept, chaos, late_tombstones=shape.late_tombstones),
+        backlog=MemoryBacklog(),
         topics=TOPICS,
         limits=LimitSettings(),
         sweep=SweepSettings(first_wait_s=random.choice((1, 30)), unreadable_first_wait_s=10, unreadable_max_wait_s=900),
+        publish=PublishSettings(tombstone_after_hours=shape.tombstone_after_s / 3600),
         copy_threshold=50.0,
         clock=world,
         reached=world.reached,

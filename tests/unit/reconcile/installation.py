@@ -12,7 +12,7 @@ from imaging.histogram import HistogramEmbedder
 from schemas.records import ObjectRef
 from schemas.settings import LimitSettings, ReconcileSettings, RetrySettings, Settings
 from schemas.topics import Topics
-from stores.broker.memory import MemoryOutbox
+from stores.broker.memory import MemoryBacklog, MemoryOutbox
 from stores.broker.ports import OutgoingMessage
 from stores.catalog.memory import MemoryCatalog
 from stores.objects.left_out import LeftOut, VisibleObjects
@@ -66,6 +66,7 @@ class Installation:
             catalog=self.catalog,
             vectors=self.vectors,
             outbox=self.outbox,
+            backlog=MemoryBacklog(),
             topics=Topics("t."),
             limits=self.settings.limits,
             sweep=self.settings.sweep,

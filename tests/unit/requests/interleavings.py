@@ -21,6 +21,7 @@ from schemas.messages import RequestOutcome
 from schemas.records import REQUEST_ID, ObjectRef, ObjectState, RequestRecord, RequestResult
 from schemas.settings import LimitSettings, SweepSettings
 from schemas.topics import Topics
+from stores.broker.memory import MemoryBacklog
 from stores.broker.ports import OutgoingMessage
 from stores.catalog.memory import MemoryCatalog
 from stores.catalog.requests import MemoryRequestLedger
@@ -154,6 +155,7 @@ def simulate(seed: int, handler: ModuleType = streams.carry_out_request) -> str 
         catalog=MemoryCatalog(),
         vectors=MemoryVectors(model_id="model", dimension=4),
         outbox=Broker(run.accept, chaos),
+        backlog=MemoryBacklog(),
         topics=TOPICS,
         limits=LimitSettings(),
         sweep=SweepSettings(first_wait_s=1),

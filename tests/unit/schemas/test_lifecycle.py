@@ -170,12 +170,12 @@ def test_what_a_person_is_told_of_an_image(image: ImageRecord, row: ContentRecor
 
 def test_what_is_published_is_marked_before_it_is_sent() -> None:
     """A row whose last snapshot is still the truth, and one that says that there is something, need no mark."""
-    published = lifecycle.record_published(IMAGE, content(INDEXED), 6)
+    published = lifecycle.record_published(IMAGE, content(INDEXED), 6, NOW, WAIT)
     assert lifecycle.is_published(published, content(INDEXED))
     assert lifecycle.is_announced(published, content(INDEXED))
     assert not lifecycle.is_announced(published, content(REJECTED))
     assert lifecycle.is_announced(lifecycle.mark_to_publish(published, NOW, WAIT), content(REJECTED))
-    told_pending = lifecycle.record_published(IMAGE, content(PENDING), 6)
+    told_pending = lifecycle.record_published(IMAGE, content(PENDING), 6, NOW, WAIT)
     assert lifecycle.is_announced(told_pending, content(INDEXED))
     assert published.published_state == lifecycle.published_state_of(content(INDEXED))
 
