@@ -16,9 +16,11 @@ from imaging.decoding import decode
 from imaging.digest import Digest, digest_of
 from imaging.embedding import Embedder
 from imaging.limits import DecodeLimits
+from schemas.lifecycle import published_state
 from schemas.records import ContentRecord, ContentState, ImageRecord, ObjectRef, Reason
 from schemas.tables import contents, images
 from stores.catalog.rows import content_values, image_values
+from stores.catalog.sql import SqlCatalog
 from stores.objects.memory import MemoryObjects
 from stores.vectors.memory import MemoryVectors
 from stores.vectors.ports import VectorEntry
@@ -68,7 +70,8 @@ async def fill(stores: Stores, pictures: Sequence[Picture], embedder: Embedder) 
         sha256 = _digest(picture.data).sha256
         if sha256 not in rows:
             rows[sha256] = await _content(stores, picture, embedder, vector_id=number + 1, created=created)
-        records.append(_image(stores.objects, picture, sha256, created))
+        image = _image(stores.objects, picture, sha256, created)
+        records.append(replace(image, published_state=published_state(image, rows[sha256])))
     content_rows = [{"bucket": row.bucket, "sha256": row.sha256, **content_values(row)} for row in rows.values()]
     image_rows = [
         {"id": row.id, "bucket": row.bucket, "object_key": row.key, **image_values(row)} for row in reversed(records)
@@ -80,6 +83,7 @@ async def fill(stores: Stores, pictures: Sequence[Picture], embedder: Embedder) 
         await connection.execute(insert(contents), content_rows)
         await connection.execute(insert(images), image_rows)
         await connection.commit()
+    await SqlCatalog(stores.engine).recount()
 
 
 async def _content(

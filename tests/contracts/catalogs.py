@@ -15,6 +15,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import delete
 
+from schemas.lifecycle import new_content, new_image, published_state
 from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef
 from schemas.settings import DatabaseSettings
 from schemas.tables import metadata
@@ -153,6 +154,23 @@ async def add_image(catalog: Catalog, key: str, letter: str | None = None, **cha
         image = replace(placeholder(key), seq=locked.seq, **fields)
         await tx.save_images([image])
     return image
+
+
+async def store_content(catalog: SqlCatalog, record: ContentRecord) -> None:
+    """Store a content that the catalog does not have."""
+    async with catalog.transaction() as tx:
+        await tx.lock_contents([], create=[new_content(record.id, None, record.vector_id, NOW)])
+        await tx.save_contents([record])
+
+
+async def store_image(catalog: SqlCatalog, record: ImageRecord) -> None:
+    """Store an image, in place of the one there may be, of which all that there is to say was published."""
+    async with catalog.transaction() as tx:
+        await tx.delete_images(list(await tx.lock_images([record.id])))
+        [row] = (await tx.lock_images([], create=[new_image(record.ref, NOW)])).values()
+        content_id = record.content_id
+        content = (await tx.contents([content_id])).get(content_id) if content_id else None
+        await tx.save_images([replace(record, seq=row.seq, published_state=published_state(record, content))])
 
 
 PENDING, INDEXED, REJECTED, DELETING = ContentState

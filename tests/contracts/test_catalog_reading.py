@@ -14,7 +14,7 @@ from sqlalchemy import func, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from schemas.errors import CatalogOutage
-from schemas.lifecycle import new_image, published_state
+from schemas.lifecycle import new_image
 from schemas.records import (
     ContentId,
     ContentRecord,
@@ -30,7 +30,7 @@ from stores.catalog.engine import create_engine
 from stores.catalog.reading.ports import KEYS_PER_CONTENT, ImageFilter, ImageOrder, Position
 from stores.catalog.reading.sql import SqlCatalogReader, open_reader
 from stores.catalog.sql import SqlCatalog
-from tests.contracts.catalogs import SQL_BACKENDS
+from tests.contracts.catalogs import SQL_BACKENDS, store_content, store_image
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 ANY = ImageFilter()
@@ -64,29 +64,22 @@ class _Writer:
 
     async def content(self, name: str, vector_id: int, *, bucket: str = "b", at: float = 0, **more: Any) -> str:
         """A content, indexed unless told otherwise; its digest."""
-        record = ContentRecord(bucket, _sha(name), vector_id=vector_id, created_at=STARTED)
-        indexed: dict[str, Any] = {
-            "state": ContentState.INDEXED, "md5": _sha(name)[:32], "version": 1, "format": "jpeg",
-            "nearest": (Neighbour(_sha("x"), 12.5),), "indexed_at": STARTED + timedelta(seconds=at),
-        }  # fmt: skip
-        async with self._catalog.transaction() as tx:
-            await tx.lock_contents([], create=[record])
-            await tx.save_contents([replace(record, **{**indexed, **more})])
+        record = ContentRecord(
+            bucket, _sha(name), vector_id=vector_id, state=ContentState.INDEXED, md5=_sha(name)[:32], version=1,
+            format="jpeg", nearest=(Neighbour(_sha("x"), 12.5),), created_at=STARTED,
+            indexed_at=STARTED + timedelta(seconds=at),
+        )  # fmt: skip
+        await store_content(self._catalog, replace(record, **more))
         return record.sha256
 
     async def image(self, key: str, content: str | None, *, bucket: str = "b", at: float = 0, **more: Any) -> str:
         """An image of an object that exists unless told otherwise; its id."""
         ref, moment = ObjectRef(bucket, key), STARTED + timedelta(seconds=at)
-        async with self._catalog.transaction() as tx:
-            [locked] = (await tx.lock_images([], create=[new_image(ref, moment)])).values()
-            seen: dict[str, Any] = {
-                "sha256": content, "etag": "e", "size": 10, "last_modified": moment, "content_type": "image/png",
-                "metadata": {"a": "ü"}, "version": 1,
-            }  # fmt: skip
-            image = replace(locked, **{**seen, **more})
-            contents = await tx.contents([image.content_id]) if image.content_id else {}
-            of_image = contents.get(image.content_id) if image.content_id else None
-            await tx.save_images([replace(image, published_state=published_state(image, of_image))])
+        record = replace(
+            new_image(ref, moment), sha256=content, etag="e", size=10, last_modified=moment, content_type="image/png",
+            metadata={"a": "ü"}, version=1,
+        )  # fmt: skip
+        await store_image(self._catalog, replace(record, **more))
         return ref.image_id
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
 from PIL import Image
-from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from imaging.decoding import decode
@@ -19,15 +18,18 @@ from imaging.histogram import HistogramEmbedder
 from imaging.limits import DecodeLimits
 from query_api.live_model import FixedModel, Model
 from query_api.services import Ports
-from schemas.records import ContentState, ObjectRef
+from schemas.lifecycle import new_image
+from schemas.records import ContentId, ContentRecord, ContentState, ObjectRef, Reason
 from schemas.settings import DatabaseSettings
-from schemas.tables import contents, images, metadata
+from schemas.tables import metadata
 from stores.catalog.engine import create_engine
 from stores.catalog.reading.sql import SqlCatalogReader
+from stores.catalog.sql import SqlCatalog
 from stores.objects.memory import MemoryObjects
 from stores.objects.ports import ObjectWriter
 from stores.vectors.memory import MemoryVectors
 from stores.vectors.ports import VectorEntry, VectorIndex
+from tests.contracts.catalogs import store_content, store_image
 
 BUCKET = "pictures"
 COPY_THRESHOLD = 90.0
@@ -50,6 +52,7 @@ class IndexWriter:
         self, engine: AsyncEngine, objects: ObjectWriter, vectors: VectorIndex, embedder: Embedder, bucket: str = BUCKET
     ) -> None:
         self.engine = engine
+        self._catalog = SqlCatalog(engine)
         self.embedder = embedder
         self.bucket = bucket
         self.now = STARTED
@@ -85,62 +88,52 @@ class IndexWriter:
         etag = await self._objects.put(ref, data, content_type="image/png")
         digest = digest_of(data)
         await self._content(bucket, data, state, reason, with_vector=with_vector)
-        values = {
-            "id": ref.image_id, "bucket": bucket, "object_key": key, "external_id": external_id,
-            "content_sha256": digest.sha256, "etag": etag, "size": len(data), "last_modified": self.now,
-            "content_type": "image/png", "metadata": dict(user_metadata or {}), "reason": None, "version": 1,
-            "published_version": 1, "created_at": self.now, "updated_at": self.now,
-        }  # fmt: skip
-        async with self.engine.begin() as connection:
-            await connection.execute(delete(images).where(images.c.id == ref.image_id))
-            await connection.execute(insert(images).values(values))
+        image = replace(
+            new_image(ref, self.now), external_id=external_id, sha256=digest.sha256, etag=etag, size=len(data),
+            last_modified=self.now, content_type="image/png", metadata=dict(user_metadata or {}), version=1,
+            published_version=1,
+        )  # fmt: skip
+        await store_image(self._catalog, image)
         return ref.image_id
 
     async def _content(
         self, bucket: str, data: bytes, state: ContentState, reason: str | None, *, with_vector: bool
     ) -> None:
         digest = digest_of(data)
-        sha256, md5 = digest.sha256, digest.md5
-        async with self.engine.begin() as connection:
-            known = select(contents.c.sha256).where(contents.c.bucket == bucket, contents.c.sha256 == sha256)
-            if (await connection.execute(known)).first():
-                return
-            self._next_vector_id += 1
-            values: dict[str, Any] = {
-                "bucket": bucket, "sha256": sha256, "md5": md5, "vector_id": self._next_vector_id,
-                "state": str(state), "reason": reason, "version": 1, "nearest": [],
-                "attempts": 0 if state is ContentState.INDEXED else 1, "created_at": self.now,
-                "indexed_at": None if state is ContentState.PENDING else self.now,
-            }  # fmt: skip
-            if state is ContentState.INDEXED:
-                decoded = decode(data, DecodeLimits(), self.embedder.pixel_spec)
-                values |= {"width": decoded.width, "height": decoded.height, "format": decoded.format,
-                           "model": self.embedder.model_id}  # fmt: skip
-                if with_vector:
-                    [vector] = self.embedder.embed([decoded.pixels])
-                    await self._vectors.upsert([VectorEntry(self._next_vector_id, bucket, vector)])
-            await connection.execute(insert(contents).values(values))
+        if await self._catalog.contents([ContentId(bucket, digest.sha256)]):
+            return
+        self._next_vector_id += 1
+        content = ContentRecord(
+            bucket, digest.sha256, vector_id=self._next_vector_id, md5=digest.md5, state=state, version=1,
+            reason=Reason.parse(reason) if reason else None, attempts=0 if state is ContentState.INDEXED else 1,
+            created_at=self.now, indexed_at=None if state is ContentState.PENDING else self.now,
+            dirty_since=self.now if state is ContentState.PENDING else None,
+        )  # fmt: skip
+        if state is ContentState.INDEXED:
+            decoded = decode(data, DecodeLimits(), self.embedder.pixel_spec)
+            content = replace(content, width=decoded.width, height=decoded.height, format=decoded.format,
+                              model=self.embedder.model_id)  # fmt: skip
+            if with_vector:
+                [vector] = self.embedder.embed([decoded.pixels])
+                await self._vectors.upsert([VectorEntry(self._next_vector_id, bucket, vector)])
+        await store_content(self._catalog, content)
 
     async def remove(self, key: str) -> None:
         """Delete the object; its vector stays behind, as Milvus may still find it for a moment."""
         ref = ObjectRef(self.bucket, key)
         await self._objects.delete(ref)
-        gone = update(images).where(images.c.id == ref.image_id)
-        async with self.engine.begin() as connection:
-            await connection.execute(gone.values(etag=None, content_sha256=None))
+        await store_image(self._catalog, new_image(ref, self.now))
 
     async def reject_object(self, key: str, data: bytes, reason: str) -> str:
         """Put an object that is rejected for its own sake: no bytes were read, there is no content."""
         self.now += timedelta(seconds=1)
         ref = ObjectRef(self.bucket, key)
         etag = await self._objects.put(ref, data, content_type="image/png")
-        values = {
-            "id": ref.image_id, "bucket": self.bucket, "object_key": key, "etag": etag, "size": len(data),
-            "last_modified": self.now, "content_type": "image/png", "metadata": {}, "reason": reason, "version": 1,
-            "published_version": 1, "created_at": self.now, "updated_at": self.now,
-        }  # fmt: skip
-        async with self.engine.begin() as connection:
-            await connection.execute(insert(images).values(values))
+        image = replace(
+            new_image(ref, self.now), etag=etag, size=len(data), last_modified=self.now, content_type="image/png",
+            reason=Reason.parse(reason), version=1, published_version=1,
+        )  # fmt: skip
+        await store_image(self._catalog, image)
         return ref.image_id
 
 
