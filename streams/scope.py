@@ -70,13 +70,16 @@ async def scoped_to_bucket[T](bucket: str, call: Callable[[], Awaitable[T]], obj
 async def listed(ref: ObjectRef, objects: ObjectReader) -> ObjectState | None:
     """The object's state as a listing tells it, which needs no look at the object itself; None if it isn't there.
 
-    Where the object can't be listed either, it is taken to be there: what can't be seen is not gone. Raises
-    BucketOutage, or ObjectStoreOutage of the server.
+    A server that refuses the key itself has no such object. Where a listing is denied, the object is taken to be there:
+    what can't be seen is not gone. Raises BucketOutage, or ObjectStoreOutage of the server.
     """
 
     async def look() -> ObjectState | None:
-        # Of all keys with this beginning, the key itself comes first.
-        found = await anext(objects.list(ref.bucket, prefix=ref.key), None)
+        try:
+            # Of all keys with this beginning, the key itself comes first.
+            found = await anext(objects.list(ref.bucket, prefix=ref.key), None)
+        except RequestRefused:
+            return None
         return found if found is not None and found.ref == ref else None
 
     try:

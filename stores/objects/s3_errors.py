@@ -24,6 +24,7 @@ _REFUSED: Final = frozenset(
         "KeyTooLongError",
         "MetadataTooLarge",
         "XMinioInvalidObjectName",
+        "XMinioInvalidResourceName",
     }
 )
 """The request itself can't be carried out, however often it is sent."""

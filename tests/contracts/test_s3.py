@@ -19,6 +19,7 @@ from schemas.errors import BucketOutage, ConfigurationError, ObjectStoreOutage, 
 from schemas.records import ObjectRef
 from schemas.settings import ObjectSettings
 from stores.objects.s3 import S3Objects
+from streams.scope import listed
 from tests.contracts.object_stores import keys_of, read_all, s3_settings, stream_all
 from tests.contracts.s3_servers import answering, relayed, stalling
 from tests.contracts.waiting import silent_port, until
@@ -130,6 +131,12 @@ async def test_refused_credentials_are_an_outage(settings: ObjectSettings, bucke
             assert not isinstance(raised.value, BucketOutage)
             assert not raised.value.definite
         await opened.close()
+
+
+@pytest.mark.parametrize("key", ["a//b.png", "../c.png", " ", "/d.png"])
+async def test_a_key_that_minio_refuses_is_not_there(store: S3Objects, bucket: str, key: str) -> None:
+    """Asked about it by a listing, MinIO either lists nothing or says that no object can be named so."""
+    assert await listed(ObjectRef(bucket, key), store) is None
 
 
 async def test_a_bucket_that_is_gone_is_its_own_outage(settings: ObjectSettings, bucket: str) -> None:

@@ -117,3 +117,15 @@ async def test_what_cant_be_listed_is_not_gone(objects: MemoryObjects, monkeypat
     found = await listed(REF, objects)
     assert found is not None
     assert found.ref == REF
+
+
+async def test_a_key_that_the_server_refuses_is_nobodys(
+    objects: MemoryObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There can be no such object, and so it is not there."""
+
+    def refused(_bucket: str, *, prefix: str) -> object:
+        raise RequestRefused(f"{prefix}: invalid name")
+
+    monkeypatch.setattr(objects, "list", refused)
+    assert await listed(REF, objects) is None
