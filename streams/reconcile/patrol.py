@@ -69,6 +69,7 @@ class Patrol:
         self._around = around
         self._sleep = sleep
         self._refused = False
+        self._rule: Rule | None = None
         self._hinted: TTLCache[Drift, bool] = TTLCache(
             HINTS_KEPT, HINTED_AGAIN_S, timer=lambda: ports.clock.now().timestamp()
         )
@@ -121,11 +122,13 @@ class Patrol:
             rule = Rule.PUT_BACK if await self._around.ensure_announced(self._bucket) else Rule.KEPT
         except (Outage, ConfigurationError) as error:
             # The comparison needs no rule, and meets the outage itself if it is one.
-            log.warning("notification_rule_failed", bucket=self._bucket, error=str(error))
             rule = Rule.FAILED
+            if self._rule is not Rule.FAILED:
+                log.warning("notification_rule_failed", bucket=self._bucket, error=str(error))
         if rule is Rule.PUT_BACK:
             log.warning("notification_rule_put_back", bucket=self._bucket)
         metrics.NOTIFICATION_RULES.labels(self._bucket, rule).inc()
+        self._rule = rule
         return rule
 
     async def _give_way(self) -> None:
