@@ -179,18 +179,19 @@ class RefusingOutbox(MemoryOutbox):
 
 async def test_a_removed_image_is_erased_after_a_stated_time(ports: Ports) -> None:
     """A null value follows its snapshot on the compacted topic, once, and then its row goes."""
-    assert isinstance(ports.outbox, MemoryOutbox)
-    assert isinstance(ports.catalog, MemoryCatalog)
+    catalog, outbox = ports.catalog, ports.outbox
+    assert isinstance(outbox, MemoryOutbox)
+    assert isinstance(catalog, MemoryCatalog)
     ports = replace(ports, publish=PublishSettings(tombstone_after_hours=1))
-    await add_image(ports.catalog, "k", etag=None, version=5, publish_due=BEGINNING)
+    await add_image(catalog, "k", etag=None, version=5, publish_due=BEGINNING)
     moments = []
     for minute in range(70):
-        before = len(ports.outbox.sent)
+        before = len(outbox.sent)
         await sweep(ports)
-        moments += [(minute, message.value is None) for message in ports.outbox.sent[before:]]
+        moments += [(minute, message.value is None) for message in outbox.sent[before:]]
         _advance(ports, 60)
     assert moments == [(0, False), (60, True)]
-    assert not ports.catalog.image_rows
+    assert not catalog.image_rows
 
 
 async def test_unpublished_images_are_published(ports: Ports) -> None:
