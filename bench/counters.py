@@ -54,13 +54,16 @@ class Catalog:
         return int(self.row("SELECT COUNT(*) FROM contents")[0])
 
     def images(self) -> int:
-        """How many images there are, in whatever state."""
-        return int(self.row("SELECT COUNT(*) FROM images")[0])
+        """How many images there are, in whatever state; removed ones, which wait for their tombstone, are none."""
+        return int(self.row("SELECT COUNT(*) FROM images WHERE etag IS NOT NULL OR version <> published_version")[0])
 
     def pending(self) -> int:
         """How much is marked as still to be done: contents to look at, images to publish."""
         contents = "(SELECT COUNT(*) FROM contents WHERE dirty_since IS NOT NULL)"
-        images = "(SELECT COUNT(*) FROM images WHERE publish_due IS NOT NULL)"
+        images = (
+            "(SELECT COUNT(*) FROM images WHERE publish_due IS NOT NULL"
+            " AND (etag IS NOT NULL OR version <> published_version))"
+        )
         return int(self.row(f"SELECT {contents} + {images}")[0])
 
     def statements(self) -> Counter[str]:

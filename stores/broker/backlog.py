@@ -33,10 +33,10 @@ class KafkaBacklog(Backlog):
 
     async def _has_passed(self, moment_ms: int) -> bool:
         consumer = await self._started()
-        await consumer.topics()  # Looks at the cluster again: partitions may have been added since.
-        partitions = [
-            TopicPartition(self._topic, number) for number in consumer.partitions_for_topic(self._topic) or ()
-        ]
+        numbers = consumer.partitions_for_topic(self._topic)
+        if not numbers:
+            raise BrokerOutage(f"the topic {self._topic} is missing")
+        partitions = [TopicPartition(self._topic, number) for number in numbers]
         ends = await consumer.end_offsets(partitions)
         begins = await consumer.beginning_offsets(partitions)
         later = await consumer.offsets_for_times(dict.fromkeys(partitions, moment_ms))
@@ -56,6 +56,8 @@ class KafkaBacklog(Backlog):
                 )
                 try:
                     await consumer.start()
+                    # Without a subscription it would never learn of the topic's partitions.
+                    await consumer._client.add_topic(self._topic)  # noqa: SLF001 - there is no public way
                 except BaseException:
                     await consumer.stop()
                     raise

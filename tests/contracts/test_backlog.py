@@ -15,7 +15,8 @@ from stores.broker.backlog import KafkaBacklog
 from stores.broker.topics import ensure_topics
 from tests.stack.process import free_port
 
-EARLY = datetime(2026, 1, 1, tzinfo=UTC)
+EARLY = datetime.now(UTC) - timedelta(hours=1)
+"""What is older than the retention would be deleted at once."""
 
 
 @pytest_asyncio.fixture

@@ -179,7 +179,7 @@ class RefusingOutbox(MemoryOutbox):
 
 async def test_a_removed_image_is_erased_after_a_stated_time(ports: Ports) -> None:
     """A null value follows its snapshot on the compacted topic, once, and then its row goes."""
-    outbox, catalog = ports.outbox, ports.catalog
+    catalog, outbox = ports.catalog, ports.outbox
     assert isinstance(outbox, MemoryOutbox)
     assert isinstance(catalog, MemoryCatalog)
     ports = replace(ports, publish=PublishSettings(tombstone_after_hours=1))
