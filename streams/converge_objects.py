@@ -319,6 +319,8 @@ def _agrees(image: ImageRecord | None, look: Look) -> bool:
     if look.is_unreadable:
         # Also one whose bytes are known is looked at again, since a listing does not tell how it is described.
         return image.retry_due is not None and image.reason in (None, look.reason)
+    if look.was_read and look.content_id != image.content_id:
+        return False
     return image.retry_due is None and image.reason == look.reason and lifecycle.describe(image, look.state) == image
 
 
