@@ -185,6 +185,12 @@ class ReconcileSettings(Section):
     second_look_s: Seconds = 60
 
 
+class AuditSettings(Section):
+    """Searching for each content's own vector."""
+
+    rate: Annotated[float, Field(ge=0)] = 20
+
+
 class RetrySettings(Section):
     """Waiting out an outage."""
 
@@ -253,6 +259,7 @@ class Settings(BaseSettings):
     index: IndexSettings = IndexSettings()
     sweep: SweepSettings = SweepSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
+    audit: AuditSettings = AuditSettings()
     retry: RetrySettings = RetrySettings()
     api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()

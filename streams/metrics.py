@@ -40,6 +40,9 @@ RECONCILED_TIMESTAMP = Gauge(
     "twinlens_reconciled_timestamp_seconds",
     "When the ingest worker last finished a comparison of everything, in Unix time.",
 )
+AUDITED = Counter(
+    "twinlens_audited_total", "Indexed contents whose own vector was searched for: found or missing.", ["result"]
+)
 CONSUMER_LAG = Gauge("twinlens_consumer_lag", "Messages that wait, by topic and partition.", ["topic", "partition"])
 OLDEST_PENDING_SECONDS = Gauge(
     "twinlens_oldest_pending_seconds", "Age of the oldest content that the index may not agree about yet."

@@ -19,6 +19,7 @@ from schemas.errors import BrokerOutage, ConfigurationError, Outage
 from schemas.settings import Settings
 from stores.broker.topics import missing_topics
 from streams import apps
+from streams.audit import Audit
 from streams.background import (
     CHECK_TIMEOUT_S,
     leads,
@@ -197,6 +198,7 @@ class Worker:
             events = parts.settings.kafka.topics.bucket_events
             sweeping = parts.settings.sweep
             schedule = Schedule(parts.ports, parts.patience, parts.settings, lambda: leads(app, events))
+            audit = Audit(parts.ports, parts.patience, parts.settings, lambda: leads(app, events))
             loops += [
                 lambda: sweep_for_ever("catalog", lambda: sweep(parts.ports), sweeping, parts.patience),
                 lambda: sweep_for_ever("requests", self._requests().sweep, sweeping, parts.patience),
@@ -204,6 +206,7 @@ class Worker:
                 lambda: watch_expired(app, lambda: schedule.want("expired")),
                 schedule.watch_for_ever,
                 schedule.work_for_ever,
+                audit.run_for_ever,
             ]
         return loops
 
