@@ -39,17 +39,31 @@ QUICK: Mapping[str, str] = {
 """Settings that make what usually takes a minute take seconds, and nothing else."""
 
 
+WITHOUT_RECONCILE = {
+    "TWINLENS_RECONCILE__AFTER_OUTAGE": "false",
+    "TWINLENS_RECONCILE__EVERY_HOURS": "0",
+    "TWINLENS_AUDIT__RATE": "0",
+}
+"""What is healed under these settings was healed by the handlers and the sweep alone."""
+
+
 class Live:
     """Processes and client of one installation; ``environment`` holds its ``TWINLENS_*`` variables."""
 
     def __init__(
-        self, addresses: Addresses, environment: Mapping[str, str], logs: Path, *, index_workers: int = 1
+        self,
+        addresses: Addresses,
+        environment: Mapping[str, str],
+        logs: Path,
+        *,
+        index_workers: int = 1,
+        more: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self._addresses = addresses
         self._others: list[Live] = []
         self.environment = {**environment}
         self.logs = logs
-        self.application = Application(self.environment, logs, index_workers=index_workers)
+        self.application = Application(self.environment, logs, index_workers=index_workers, more=more)
         self.bucket: str = json.loads(environment["TWINLENS_OBJECTS__BUCKETS"])[0]
         self.s3: Minio = s3_client(addresses)
         self.place = Place(

@@ -34,9 +34,6 @@ from tests.stack.stack import Stack
 from tests.unit.pictures import picture
 
 REPOSITORY = Path(__file__).parents[2]
-WITHOUT_RECONCILE = {"TWINLENS_RECONCILE__AFTER_OUTAGE": "false", "TWINLENS_RECONCILE__EVERY_HOURS": "0"}
-"""What is healed under these settings was healed by the handlers and the sweep alone."""
-
 _routes = iter(TEST_ROUTES)
 
 
@@ -105,9 +102,9 @@ def hint(live: Live, keys: list[str]) -> None:
     asyncio.run(send())
 
 
-def events(live: Live) -> list[bytes | None]:
-    """The bucket events that Kafka holds."""
-    return [value for _, value in asyncio.run(read_topic(live.place, "bucket-events"))]
+def sent(live: Live, topic: str) -> list[bytes | None]:
+    """The values of all messages of a topic."""
+    return [value for _, value in asyncio.run(read_topic(live.place, topic))]
 
 
 def committed(live: Live, role: str) -> int:
