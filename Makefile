@@ -27,7 +27,7 @@ help: ## List the commands.
 	@echo "  make stack INDEX_WORKERS=2    starts that many index workers; KEEP=1 goes on with the last data"
 	@echo "  make stack DATABASE=mysql     takes MySQL instead of MariaDB; so does chaos, where mysql is the default"
 	@echo "  make stack OBJECTS=versitygw  takes versitygw instead of MinIO; so does chaos"
-	@echo "  make chaos FAULTS=all         has full disks and wrong clocks too (root, faketime), or only FAULTS=kill,hang"
+	@echo "  make chaos FAULTS=all         has full disks and wrong clocks too (root, cc), or only FAULTS=kill,hang"
 	@echo "  make chaos EVENTS=lossy       loses, doubles and reorders events; none: there are none; once: no second net"
 	@echo "  make test TESTS=PATH          runs only these tests"
 

@@ -81,7 +81,10 @@ async def compare(
 async def _compare_changes(
     place: Place, hashes: Mapping[str, str], states: Mapping[str, str], found: Differences
 ) -> None:
-    """The last snapshot of each key must be the truth: its bytes, and what became of them."""
+    """The last snapshot of each key must be the truth: its bytes, and what became of them.
+
+    Versions only rise; behind a tombstone, that is not promised where clocks are set back.
+    """
     last: dict[str, tuple[str, str | None]] = {}
     falling = []
     versions: dict[str, int] = {}
@@ -90,7 +93,7 @@ async def _compare_changes(
             continue
         snapshot = json.loads(value)
         name = snapshot["key"]
-        if snapshot["version"] <= versions.get(name, -1):
+        if snapshot["version"] <= versions.get(name, -1) and not (place.clocks_wrong and last[name][0] == "removed"):
             falling.append(name)
         versions[name] = snapshot["version"]
         last[name] = snapshot["state"], snapshot["sha256"]

@@ -48,7 +48,10 @@ WITHOUT_RECONCILE = {
 
 
 class Live:
-    """Processes and client of one installation; ``environment`` holds its ``TWINLENS_*`` variables."""
+    """Processes and client of one installation; ``environment`` holds its ``TWINLENS_*`` variables.
+
+    ``clocks``: variables that give processes clocks of their own, by their roles' names.
+    """
 
     def __init__(
         self,
@@ -57,13 +60,13 @@ class Live:
         logs: Path,
         *,
         index_workers: int = 1,
-        more: Mapping[str, Mapping[str, str]] | None = None,
+        clocks: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self._addresses = addresses
         self._others: list[Live] = []
         self.environment = {**environment}
         self.logs = logs
-        self.application = Application(self.environment, logs, index_workers=index_workers, more=more)
+        self.application = Application(self.environment, logs, index_workers=index_workers, more=clocks)
         self.bucket: str = json.loads(environment["TWINLENS_OBJECTS__BUCKETS"])[0]
         self.s3: Minio = s3_client(addresses)
         self.place = Place(
@@ -75,6 +78,7 @@ class Live:
             kafka=environment["TWINLENS_KAFKA__BOOTSTRAP_SERVERS"],
             topic_prefix=environment["TWINLENS_KAFKA__TOPIC_PREFIX"],
             api=self.application.api_url,
+            clocks_wrong=bool(clocks),
         )
 
     def with_environment(self, more: Mapping[str, str]) -> Live:

@@ -172,7 +172,7 @@ class ChaosRun:
         }
         url = reached.database_url(BUCKET)
         environment = twinlens_environment(reached, bucket=BUCKET, database_url=url, more=more)
-        return Live(addresses, environment, self._logs, index_workers=2, more=self._injector.environment())
+        return Live(addresses, environment, self._logs, index_workers=2, clocks=self._injector.clocks())
 
     def _disturb_by_events(self, live: Live) -> None:
         """The disturbance, with events as they are wanted; where some were lost, one comparison follows."""

@@ -75,16 +75,6 @@ def toxiproxy_program() -> Path:
     return _go_built("github.com/Shopify/toxiproxy/v2/cmd/server", TOXIPROXY_VERSION)
 
 
-def libfaketime() -> Path:
-    """The library that lets a process see another time."""
-    program = _program("faketime", "apt-get install faketime")
-    folders = [program.parents[1] / "lib", program.parents[1] / "lib64"]
-    found = [file for folder in folders for file in folder.glob("**/faketime/libfaketimeMT.so.1")]
-    if not found:
-        raise InstallError("libfaketime is missing; install it with: apt-get install faketime")
-    return found[0]
-
-
 def milvus_folder() -> Path:
     """The folder with Milvus: `bin/milvus`, its libraries beside it, and `config.yaml.template`."""
     return made_once(f"milvus-{MILVUS_VERSION}", _unpack_milvus)
