@@ -93,7 +93,7 @@ class Injector:
         stack: Stack,
         servers: Mapping[str, ServerName],
         kinds: Collection[FaultKind],
-        links: Links | None,
+        links: Links,
         folder: Path,
     ) -> None:
         self._stack = stack
@@ -130,7 +130,7 @@ class Injector:
                 self._clocks.set(harm.component, HOUR_S)
             case FaultKind.CLOCK_BEHIND:
                 self._clocks.set(harm.component, -HOUR_S)
-            case _ if self._links is not None:
+            case _:
                 self._links.harm(harm.component, harm.kind)
 
     def end(self, harm: Harm, processes: Mapping[str, ServerProcess]) -> None:
@@ -141,7 +141,7 @@ class Injector:
             self._disks.free(harm.component)
         elif harm.kind in CLOCK_FAULTS:
             self._clocks.set(harm.component, 0)
-        elif harm.kind in LINK_FAULTS and self._links is not None:
+        elif harm.kind in LINK_FAULTS:
             self._links.heal(harm.component)
 
     def _process(self, harm: Harm, processes: Mapping[str, ServerProcess]) -> ServerProcess:

@@ -32,15 +32,17 @@ class Links:
         self._port = free_port()
         self._ports = {name: free_port() for name in ("kafka", "objects", "database", "milvus")}
         self.kafka = Link(free_port(), self._ports["kafka"])
-        self._process = ServerProcess(
-            "toxiproxy",
-            Command([str(toxiproxy_program()), "-host", "127.0.0.1", "-port", str(self._port)]),
-            log=logs / "toxiproxy.log",
-            is_ready=lambda: answers_ok(f"http://127.0.0.1:{self._port}/version"),
-        )
+        self._logs = logs
+        self._process: ServerProcess | None = None
 
     def start(self, addresses: Addresses) -> Addresses:
         """Open the links to these servers; returns the addresses by which they lead there."""
+        self._process = ServerProcess(
+            "toxiproxy",
+            Command([str(toxiproxy_program()), "-host", "127.0.0.1", "-port", str(self._port)]),
+            log=self._logs / "toxiproxy.log",
+            is_ready=lambda: answers_ok(f"http://127.0.0.1:{self._port}/version"),
+        )
         self._process.start()
         targets = {
             "kafka": f"127.0.0.1:{self.kafka.port}",
@@ -54,14 +56,15 @@ class Links:
         return replace(
             addresses,
             kafka=f"127.0.0.1:{ports['kafka']}",
-            s3=f"127.0.0.1:{ports['minio']}",
+            s3=f"127.0.0.1:{ports['objects']}",
             database=addresses.database.replace(targets["database"], f"127.0.0.1:{ports['database']}"),
             milvus=f"http://127.0.0.1:{ports['milvus']}",
         )
 
     def stop(self) -> None:
         """Close them."""
-        self._process.stop()
+        if self._process is not None:
+            self._process.stop()
 
     def harm(self, name: str, kind: FaultKind) -> None:
         """Let the link to a server have the fault, in both directions."""

@@ -121,8 +121,8 @@ class ChaosRun:
         self._events = events
         self._has_rules = objects == "minio"
         self._logs = folder / "logs"
-        self._links = Links(self._logs) if plan.has_link_faults else None
-        link = self._links.kafka if self._links else None
+        self._links = Links(self._logs)
+        link = self._links.kafka if plan.has_link_faults else None
         self._stack = Stack(folder / "servers", self._logs, database=database, objects=objects, kafka_link=link)
         servers: dict[str, ServerName] = {
             "kafka": "kafka", "milvus": "milvus", "database": database, "objects": objects
@@ -141,8 +141,7 @@ class ChaosRun:
             self._injector.prepare()
             ending.callback(self._stack.stop)
             self._stack.start()
-            if self._links is not None:
-                ending.callback(self._links.stop)
+            ending.callback(self._links.stop)
             live = self._installed()
             ending.callback(live.application.stop)
             live.application.start()
@@ -157,7 +156,7 @@ class ChaosRun:
     def _installed(self) -> Live:
         addresses = self._stack.addresses
         in_own_loop(run_sql(addresses.database, f"CREATE DATABASE {BUCKET} CHARACTER SET utf8mb4"))
-        reached = self._links.start(addresses) if self._links is not None else addresses
+        reached = self._links.start(addresses) if self._plan.has_link_faults else addresses
         arns = {
             Events.ALL: MAIN_ROUTE.arns,
             Events.ONCE: [MAIN_ROUTE.durable_arn],

@@ -25,8 +25,9 @@ def test_a_seed_replays_a_run() -> None:
 
 @pytest.mark.timeout(900)
 def test_nothing_differs_after_a_short_chaos_run(tmp_path: Path) -> None:
-    """Nothing differs after changes under random kills and quiet, nor after lost events and one reconcile."""
-    made = plan(20_261_123, operations=300, keys=60, faults=8, unannounced=30)
+    """Nothing differs after changes under random kills and hangs and quiet, nor after lost events and one reconcile."""
+    kinds = (FaultKind.KILL, FaultKind.HANG)
+    made = plan(20_261_123, operations=300, keys=60, faults=8, unannounced=30, kinds=kinds, longest_s=6)
     outcome = ChaosRun(made, tmp_path, print, database="mysql").run()
     assert outcome.differences == 0, json.dumps(outcome.as_json(), indent=1)
     assert outcome.after_lost.total > 0
