@@ -40,8 +40,9 @@ async def nothing_swept(_ports: Ports) -> int:
     return 0
 
 
+ACKNOWLEDGED_FIRST = "acknowledged before the write"
 AGENT_BUGS: dict[str, tuple[ModuleType, Callable[..., Any], Callable[..., Any]]] = {
-    "acknowledged before the write": (apps, apps.acknowledged, acknowledged_first),
+    ACKNOWLEDGED_FIRST: (apps, apps.acknowledged, acknowledged_first),
     "an exception swallowed": (apps, apps.handled, swallowed),
 }
 DEAD_SWEEP = "a dead sweep"

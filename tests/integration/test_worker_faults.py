@@ -11,7 +11,7 @@ import pytest
 
 from streams.steps import Step
 from tests.chaos.live import PATIENCE_SECONDS, WITHOUT_RECONCILE, Live, until
-from tests.integration.agent_bugs import AGENT_BUGS, DEAD_SWEEP, planted_environment
+from tests.integration.agent_bugs import ACKNOWLEDGED_FIRST, AGENT_BUGS, DEAD_SWEEP, planted_environment
 from tests.integration.faults import (
     REPOSITORY,
     Streaming,
@@ -33,6 +33,8 @@ pytestmark = pytest.mark.timeout(900)
 
 OUTAGE_SECONDS = float(os.environ.get("TWINLENS_TEST_OUTAGE_SECONDS", "8"))
 """How long each server is away while objects stream in."""
+HANGS = os.environ.get("TWINLENS_TEST_OUTAGE") == "hang"
+"""Whether it hangs (SIGSTOP) instead of being killed."""
 INGEST_STEPS = (
     Step.OBJECT_READ, Step.IMAGE_LOCKED, Step.CONTENT_LOCKED, Step.OBJECT_COMMITTED, Step.CONTENT_SENT,
     Step.IMAGE_SENT, Step.IMAGE_PUBLISHED, Step.OBJECT_SEEN, Step.BATCH_HANDLED, Step.BATCH_ACKED,
@@ -103,10 +105,14 @@ def test_an_outage_is_waited_out(private_stack: Stack, tmp_path: Path, server: S
         pids = {name: live.application.processes[name].pid for name in ("ingest", "index")}
         with Streaming(live):
             wait_for(2)
-            private_stack.kill(server)
+            if HANGS:
+                private_stack.process(server).hang()
+            else:
+                private_stack.kill(server)
             until(lambda: live.readiness(role)[1].get(dependency, "ok") != "ok", f"/readyz names {dependency}")
             assert live.readiness(role)[0] == 503
             wait_for(OUTAGE_SECONDS)
+            private_stack.process(server).go_on()
             private_stack.start(server)
             wait_for(2)
         settled = live.settles()
@@ -185,7 +191,7 @@ OTHER_NETS_OFF = WITHOUT_RECONCILE | {"TWINLENS_RETRY__BUDGET_S": "8", "TWINLENS
     ("role", "topic", "bug"),
     [
         *(("ingest", "bucket-events", bug) for bug in (NO_BUG, *AGENT_BUGS)),
-        *(("index", "contents", bug) for bug in (NO_BUG, *AGENT_BUGS)),
+        *(("index", "contents", bug) for bug in (NO_BUG, ACKNOWLEDGED_FIRST)),
     ],
 )
 def test_finds_planted_bugs_of_the_agent(private_stack: Stack, tmp_path: Path, role: str, topic: str, bug: str) -> None:
