@@ -94,7 +94,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--database", choices=DATABASES, default="mysql")
     parser.add_argument("--objects", choices=OBJECT_STORES, default="minio")
     parser.add_argument("--json", type=Path, help="write the report to this file, too")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.objects == "versitygw" and arguments.events is not Events.ALL:
+        parser.error("versitygw announces everything, and only once, whatever is asked of it")
+    return arguments
 
 
 if __name__ == "__main__":
