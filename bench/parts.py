@@ -16,9 +16,8 @@ from imaging.embedding import Embedder
 from imaging.limits import DecodeLimits
 from schemas.records import ObjectRef
 from schemas.settings import Settings
-from stores.catalog.engine import create_engine
 from stores.catalog.reading.ports import ImageFilter, ImageOrder
-from stores.catalog.reading.sql import SqlCatalogReader
+from stores.catalog.reading.sql import SqlCatalogReader, open_reader
 from stores.vectors.milvus import MilvusVectors
 
 NEAREST = 37
@@ -69,8 +68,7 @@ class Parts:
             laps.lap("embed")
             [hits] = await self.vectors.search([vector], limit=NEAREST)
             laps.lap("vectors")
-            await self.catalog.by_sha256([digest.sha256], ImageFilter())
-            await self.catalog.by_vector([hit.vector_id for hit in hits], ImageFilter())
+            await self.catalog.hits([hit.vector_id for hit in hits], [digest.sha256], ImageFilter())
             laps.lap("sql")
         return laps.medians()
 
@@ -87,8 +85,7 @@ class Parts:
             laps.lap("vector")
             [hits] = await self.vectors.search(list(stored.values()), limit=NEAREST)
             laps.lap("vectors")
-            await self.catalog.by_sha256([found.content.id.sha256], ImageFilter())
-            await self.catalog.by_vector([hit.vector_id for hit in hits], ImageFilter())
+            await self.catalog.hits([hit.vector_id for hit in hits], [found.content.id.sha256], ImageFilter())
             laps.lap("sql")
         return laps.medians()
 
@@ -109,7 +106,7 @@ async def parts(place: Place, null_model_ms: float | None) -> AsyncIterator[Part
         {"database": {"url": place.database}, "vectors": {"uri": place.milvus, "alias": place.alias}}
     )
     embedder = embedder_of(settings, null_model_ms)
-    found = Parts(MilvusVectors(settings.vectors), SqlCatalogReader(create_engine(settings.database)), embedder)
+    found = Parts(MilvusVectors(settings.vectors), open_reader(settings.database), embedder)
     try:
         await found.vectors.check()
         await found.catalog.check()

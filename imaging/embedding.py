@@ -11,6 +11,7 @@ from imaging.decoding import Pixels
 from imaging.errors import EmbeddingError, ModelError
 from imaging.model_spec import ModelSpec, Normalisation, PixelSpec
 from imaging.session import CPU, RUNTIME_ERRORS, open_session
+from schemas.errors import InferenceOutage
 
 Vectors = NDArray[np.float32]
 """float32 [n, dimension], each row of Euclidean length 1."""
@@ -60,7 +61,10 @@ class OnnxEmbedder:
         self._session = open_session(spec.onnx_path(), threads=threads, providers=providers)
         _check_interface(spec, self._session)
         probe = np.zeros((spec.pixels.height, spec.pixels.width, 3), np.uint8)
-        shape = self._run(self._feed([probe])).shape
+        try:
+            shape = self._run(self._feed([probe])).shape
+        except RUNTIME_ERRORS as error:
+            raise ModelError(f"Model {spec.id} can't take this input: {error}") from error
         if shape != (1, spec.dimension):
             raise ModelError(f"Model {spec.id}: the network gives {shape}, the spec says (1, {spec.dimension}).")
 
@@ -80,15 +84,20 @@ class OnnxEmbedder:
         return self.spec.pixels
 
     def embed(self, batch: Sequence[Pixels]) -> Vectors:
-        """See `Embedder.embed`."""
+        """See `Embedder.embed`. Raises `InferenceOutage` if the network doesn't compute any more: all pictures have
+        the shape that it was tried with at the start, and so it is not for want of another picture.
+        """
         expected = (self.spec.pixels.height, self.spec.pixels.width, 3)
         for pixels in batch:
             if pixels.shape != expected or pixels.dtype != np.uint8:
                 raise ValueError(f"expected uint8 pixels of shape {expected}, got {pixels.dtype} {pixels.shape}")
-        parts = [
-            unit_rows(self._run(self._feed(batch[start : start + _RUN_AT_ONCE])))
-            for start in range(0, len(batch), _RUN_AT_ONCE)
-        ]
+        try:
+            parts = [
+                unit_rows(self._run(self._feed(batch[start : start + _RUN_AT_ONCE])))
+                for start in range(0, len(batch), _RUN_AT_ONCE)
+            ]
+        except RUNTIME_ERRORS as error:
+            raise InferenceOutage(f"model {self.spec.id} does not compute any more: {error}") from error
         return np.concatenate(parts) if parts else np.empty((0, self.dimension), np.float32)
 
     def _feed(self, batch: Sequence[Pixels]) -> Tensor:
@@ -100,10 +109,7 @@ class OnnxEmbedder:
         return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
 
     def _run(self, values: Tensor) -> NDArray[np.float32]:
-        try:
-            (output,) = self._session.run([self.spec.output], {self.spec.input.name: values})
-        except RUNTIME_ERRORS as error:
-            raise ModelError(f"Model {self.spec.id} can't take this input: {error}") from error
+        (output,) = self._session.run([self.spec.output], {self.spec.input.name: values})
         return np.asarray(output, dtype=np.float32)
 
 

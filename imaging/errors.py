@@ -15,6 +15,8 @@ ImagingError
 
 from typing import ClassVar
 
+from schemas.errors import ConfigurationError
+
 
 class ImagingError(Exception):
     """The root of this tree."""
@@ -76,7 +78,7 @@ class Broken(UndecodableImage):
     reason = "broken"
 
 
-class ModelError(ImagingError):
+class ModelError(ImagingError, ConfigurationError):
     """A model can't be used as configured. Not a matter of any picture, and not retryable."""
 
 

@@ -6,7 +6,8 @@ TwinlensError
 │   ├── CatalogOutage
 │   │   └── CatalogContention (a deadlock or lock time-out: the transaction is run again, nothing is down)
 │   ├── VectorIndexOutage
-│   └── BrokerOutage
+│   ├── BrokerOutage
+│   └── InferenceOutage       the network does not compute any more: a new process loads it anew
 ├── Rejection                 a fact about one object or picture: recorded, never retried by itself
 │   ├── ObjectTooLarge
 │   └── ... imaging.errors    (undecodable pictures)
@@ -57,6 +58,12 @@ class BrokerOutage(Outage):
     """Kafka did not accept a message in time."""
 
     dependency = "broker"
+
+
+class InferenceOutage(Outage):
+    """The network, or the device that it runs on, does not compute any more; only a new process can load it anew."""
+
+    dependency = "inference"
 
 
 class Rejection(TwinlensError):

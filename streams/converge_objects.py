@@ -109,7 +109,7 @@ async def converge_objects(
             recorded = await record(part, known, ports)
             await announce(recorded, ports)
             outcomes |= recorded.outcomes
-        waiting = {ref: hint for ref, hint in waiting.items() if ref not in outcomes}
+        waiting = {ref: doubted(hint) for ref, hint in waiting.items() if ref not in outcomes}
     return outcomes
 
 
@@ -136,12 +136,20 @@ def looked_at_already(hint: ObjectHint, image: ImageRecord) -> bool:
     return image.exists and hint.etag == image.etag and hint.size in (None, image.size)
 
 
+def doubted(hint: ObjectHint) -> ObjectHint:
+    """The hint without what it tells of the object: that is not what was found while the row was locked."""
+    return hint._replace(removed=False, etag=None, size=None)
+
+
 async def observe(hint: ObjectHint, known: ImageRecord | None, ports: Ports) -> Look | None:
     """Look at one object, and read it unless its state alone tells all there is to know.
 
     None if it changed while it was looked at. Where its row can't be up to date it is read at once: the headers of
-    that answer tell what a HEAD would.
+    that answer tell what a HEAD would. That it is gone is taken from the announcement: what counts is the HEAD that
+    follows while its row is locked.
     """
+    if hint.removed and known is not None:
+        return Look(hint, None)
     if known is None or not known.exists or hint.etag not in (None, known.etag):
         return await _read(hint, ports)
     seen = await ports.objects.head(hint.ref)

@@ -225,7 +225,7 @@ async def test_a_content_with_many_keys_names_some_and_counts_all(catalog: SqlCa
     shared = await write.content("shared", 10)
     for n in range(KEYS_PER_CONTENT + 5):
         await write.image(f"{n}", shared)
-    [found] = await catalog.by_sha256([shared], ANY)
+    [found] = await catalog.hits((), [shared], ANY)
     assert [image.key for image in found.images] == [str(n) for n in range(KEYS_PER_CONTENT)]
     assert found.total == KEYS_PER_CONTENT + 5
 
@@ -234,9 +234,9 @@ async def test_the_same_bytes_are_found_in_every_bucket(catalog: SqlCatalogReade
     """A digest leads to the contents of all buckets, oldest first, or of the one asked for."""
     for number, bucket in enumerate("cab"):
         await write.image("k", await write.content("same", number, bucket=bucket), bucket=bucket)
-    assert [each.content.bucket for each in await catalog.by_sha256([_sha("same")], ANY)] == ["c", "a", "b"]
-    assert [each.content.bucket for each in await catalog.by_sha256([_sha("same")], ImageFilter(bucket="a"))] == ["a"]
-    assert await catalog.by_sha256([], ANY) == []
+    assert [each.content.bucket for each in await catalog.hits((), [_sha("same")], ANY)] == ["c", "a", "b"]
+    assert [each.content.bucket for each in await catalog.hits((), [_sha("same")], ImageFilter(bucket="a"))] == ["a"]
+    assert await catalog.hits((), [], ANY) == []
 
 
 async def test_filters_by_type_size_and_time(catalog: SqlCatalogReader, write: _Writer) -> None:

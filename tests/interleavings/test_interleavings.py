@@ -6,16 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import pytest_asyncio
 
+from schemas.errors import InferenceOutage
 from schemas.messages import ObjectHint
 from streams.converge_objects import ObjectOutcome
 from streams.steps import Step
 from tests.contracts.catalogs import SQL_BACKENDS, open_catalog
-from tests.interleavings.installation import Halt, Installation, content_of, ref
+from tests.interleavings.installation import Halt, Installation, PictureInference, content_of, ref
 
 A, B, C = b"picture A", b"picture B", b"picture C"
 
@@ -361,6 +362,32 @@ async def test_an_announcement_of_the_same_bytes_may_stand_for_another_change(tw
     later = asyncio.create_task(twinlens.ingest_hints(twinlens.put("k", A)))
     await released(halt, worker)
     assert await later is ObjectOutcome.STORED
+
+
+async def test_a_removal_that_is_announced_late_finds_what_was_put_since(twinlens: Installation) -> None:
+    """That an object is gone is believed only while its row is locked: by then there may be another one."""
+    await indexed(twinlens, {"k": A})
+    twinlens.delete("k")
+    twinlens.put("k", B)
+    assert await twinlens.ingest_hints(ObjectHint(ref("k"), removed=True)) is ObjectOutcome.STORED
+    await twinlens.come_to_rest()
+
+
+async def test_a_network_that_stops_computing_uses_up_no_attempt(
+    twinlens: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends the worker, which another process takes over; the pictures were not at fault."""
+
+    async def lost(*_: object) -> NoReturn:
+        raise InferenceOutage("the device is lost")
+
+    await twinlens.ingest_hints(twinlens.put("k", A))
+    with monkeypatch.context() as broken:
+        broken.setattr(PictureInference, "embed", lost)
+        for _ in range(10):
+            with pytest.raises(InferenceOutage):
+                await twinlens.index(A)
+    await twinlens.come_to_rest()
 
 
 async def test_the_same_event_to_several_workers_at_once_has_one_effect(twinlens: Installation) -> None:

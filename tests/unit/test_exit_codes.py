@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
-from schemas.errors import BrokerOutage, CatalogContention, ConfigurationError, ObjectStoreOutage
+from imaging.errors import ModelError
+from schemas.errors import (
+    BrokerOutage,
+    CatalogContention,
+    ConfigurationError,
+    InferenceOutage,
+    ObjectStoreOutage,
+)
 from streams.worker import ExitCode, exit_code
 
 
@@ -17,7 +24,9 @@ from streams.worker import ExitCode, exit_code
         (CatalogContention("deadlock"), ExitCode.OUTAGE),
         (KafkaConnectionError("unable to bootstrap"), ExitCode.OUTAGE),
         (MessageSizeTooLargeError("too large"), ExitCode.BUG),
+        (InferenceOutage("the device is lost"), ExitCode.OUTAGE),
         (ConfigurationError("wrong model"), ExitCode.CONFIGURATION),
+        (ModelError("no such provider"), ExitCode.CONFIGURATION),
         (TypeError("a bug"), ExitCode.BUG),
     ],
 )

@@ -154,9 +154,6 @@ class HitReader(Protocol):
     async def by_vector(self, vector_ids: Collection[int], where: ImageFilter) -> Mapping[int, FoundContent]:
         """The hits of these vectors, by vector."""
 
-    async def by_sha256(self, digests: Collection[str], where: ImageFilter) -> list[FoundContent]:
-        """The hits of these bytes."""
-
     async def vector_ids(self, where: ImageFilter, *, limit: int) -> list[int]:
         """Vector ids of contents that have an image that matches, in no order, at most ``limit``."""
 

@@ -92,9 +92,6 @@ class SqlCatalogReader(CatalogReader):
     async def by_vector(self, vector_ids: Collection[int], where: ImageFilter) -> Mapping[int, FoundContent]:
         return {each.content.vector_id: each for each in await self.hits(vector_ids, (), where)}
 
-    async def by_sha256(self, digests: Collection[str], where: ImageFilter) -> list[FoundContent]:
-        return await self.hits((), digests, where)
-
     async def vector_ids(self, where: ImageFilter, *, limit: int) -> list[int]:
         query = (
             select(contents.c.vector_id)

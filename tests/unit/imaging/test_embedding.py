@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from imaging.embedding import Embedder, OnnxEmbedder, unit_rows
 from imaging.errors import EmbeddingError, ModelError
 from imaging.histogram import HistogramEmbedder
 from imaging.model_spec import ModelSpec, OnnxFile, load_spec
+from imaging.session import RUNTIME_ERRORS
+from schemas.errors import InferenceOutage
 from tests.unit.imaging.pictures import LIMITS, photo, saved
 
 
@@ -75,6 +78,19 @@ def test_wrong_pixels_are_refused(embedder: Embedder) -> None:
     spec = embedder.pixel_spec
     with pytest.raises(ValueError, match="float32"):
         embedder.embed([np.zeros((spec.height, spec.width, 3), np.float32)])
+
+
+def test_a_network_that_stops_computing_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that is lost after the start is no fault of the pictures, and a new process may find it again."""
+    embedder = OnnxEmbedder(load_spec("sscd_distilled"))
+
+    class Lost:
+        def run(self, *_: object) -> NoReturn:
+            raise RUNTIME_ERRORS[0]("CUDA failure 999")
+
+    monkeypatch.setattr(embedder, "_session", Lost())
+    with pytest.raises(InferenceOutage, match="CUDA failure 999"):
+        embedder.embed(pictures(embedder, 2))
 
 
 def test_a_jpeg_decoded_at_a_fraction_embeds_alike() -> None:
