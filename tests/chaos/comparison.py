@@ -93,7 +93,8 @@ async def _compare_changes(
             continue
         snapshot = json.loads(value)
         name = snapshot["key"]
-        if snapshot["version"] <= versions.get(name, -1) and not (place.clocks_wrong and last[name][0] == "removed"):
+        is_gone = name not in last or last[name][0] == "removed"
+        if snapshot["version"] <= versions.get(name, -1) and not (place.clocks_wrong and is_gone):
             falling.append(name)
         versions[name] = snapshot["version"]
         last[name] = snapshot["state"], snapshot["sha256"]

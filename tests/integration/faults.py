@@ -156,13 +156,14 @@ class Streaming:
 
 
 def change_a_little(live: Live, round_number: int) -> None:
-    """New pictures, a duplicate, an overwrite, a delete and something that is no picture."""
+    """New pictures, a duplicate, one put again as it is, an overwrite, a delete and something that is no picture."""
     base = 1000 * (round_number + 1)
     live.put(f"r{round_number:02}-a.png", picture(base))
     live.put(f"r{round_number:02}-b.png", picture(base + 1))
     live.put(f"r{round_number:02}-copy.png", picture(base))
     live.put(f"r{round_number:02}-broken.png", broken(round_number))
     if round_number > 0:
+        live.put(f"r{round_number - 1:02}-copy.png", picture(base - 1000))
         live.put(f"r{round_number - 1:02}-a.png", picture(base + 2))
         live.delete(f"r{round_number - 1:02}-b.png")
         live.delete(f"r{round_number - 1:02}-broken.png")
