@@ -26,13 +26,17 @@ help: ## List the commands.
 	@echo "  make up REPORT=FILE           writes the figures to FILE as JSON"
 	@echo "  make stack INDEX_WORKERS=2    starts that many index workers; KEEP=1 goes on with the last data"
 	@echo "  make stack DATABASE=mysql     takes MySQL instead of MariaDB; so does chaos, where mysql is the default"
+	@echo "  make stack OBJECTS=versitygw  takes versitygw instead of MinIO; so does chaos"
+	@echo "  make chaos FAULTS=all         has full disks and wrong clocks too (root, cc), or only FAULTS=kill,hang"
+	@echo "  make chaos EVENTS=lossy       loses, doubles and reorders events; none: there are none; once: no second net"
 	@echo "  make test TESTS=PATH          runs only these tests"
 
 up: $(READY) ## Start the embedded stack with a gallery, show that it finds copies; Ctrl-C stops it.
 	@exec $(BIN)/twinlens up $(call flag,$(ONCE),--once) $(if $(PHOTOS),--photos '$(PHOTOS)') $(if $(REPORT),--report '$(REPORT)')
 
 stack: $(READY) packages ## Start the full stack on the real servers without Docker; Ctrl-C stops it.
-	@exec $(BIN)/python -m tests.stack $(if $(INDEX_WORKERS),--index-workers $(INDEX_WORKERS)) $(if $(DATABASE),--database $(DATABASE)) $(call flag,$(KEEP),--keep)
+	@exec $(BIN)/python -m tests.stack $(if $(INDEX_WORKERS),--index-workers $(INDEX_WORKERS)) $(if $(DATABASE),--database $(DATABASE)) \
+	    $(if $(OBJECTS),--objects $(OBJECTS)) $(call flag,$(KEEP),--keep)
 
 test: $(READY) packages ## Run all tests side by side: while the servers are installed, those that need none.
 ifneq ($(TESTS),)
@@ -56,8 +60,9 @@ format: $(READY) ## Put the code into its format.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-chaos: $(READY) packages ## Kill components at random under load and compare the end state; SEED=N replays a run.
-	@exec $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(DATABASE),--database $(DATABASE)) $(ARGS)
+chaos: $(READY) packages ## Kill, hang and clog components at random under load, compare the end state; SEED=N replays.
+	@exec $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(DATABASE),--database $(DATABASE)) \
+	    $(if $(OBJECTS),--objects $(OBJECTS)) $(if $(FAULTS),--kinds $(FAULTS)) $(if $(EVENTS),--events $(EVENTS)) $(ARGS)
 
 bench: $(READY) packages ## Measure everything on real servers, each figure beside its ceiling; ARGS=--quick for a smoke run.
 	@exec $(BIN)/python -m bench $(ARGS)

@@ -184,9 +184,14 @@ MAX_SIZE = 2**63 - 1
 
 
 REMOVED_EVENTS = "s3:ObjectRemoved:"
+"""How the names of events about removals begin."""
 OBJECT_MOVED_ON = "twinlens:ObjectMovedOn"
 """Our own hint that the bytes of an object are not those which its row names."""
-"""How the names of events about removals begin."""
+TEST_EVENT = "s3:TestEvent"
+"""What AWS and servers like it announce when announcing begins; it names no object."""
+IMITATED_SOURCE = "aws:s3"
+"""MinIO names itself. Servers that pretend to be AWS follow it less closely: versitygw does not encode keys, and counts
+what it announces anew from each of its starts."""
 
 
 class ObjectHint(NamedTuple):
@@ -210,36 +215,52 @@ class ObjectHint(NamedTuple):
 def parse_bucket_event(value: bytes | None) -> list[ObjectHint]:
     """The hints of one S3 event message (AWS event structure 2.x, as MinIO sends it).
 
-    Keys arrive URL-encoded with ``+`` for a space. Raises MalformedMessage.
+    Keys arrive URL-encoded with ``+`` for a space; from a server that may not encode them, both readings are hints.
+    Raises MalformedMessage.
     """
     event = load_json(value)
+    if isinstance(event, dict) and event.get("Event") == TEST_EVENT:
+        return []
     records = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(records, list) or not records:
         raise MalformedMessage("no S3 event: it has no Records")
-    return [_hint(record) for record in records]
+    return [hint for record in records for hint in _hints(record)]
 
 
-def _hint(record: Any) -> ObjectHint:
+def _hints(record: Any) -> list[ObjectHint]:
     try:
+        imitated = record.get("eventSource") == IMITATED_SOURCE
         bucket = record["s3"]["bucket"]["name"]
         entry = record["s3"]["object"]
-        key = unquote_plus(entry["key"], errors="strict")
-        for text in (bucket, key):
+        keys = _readings(entry["key"]) if imitated else [unquote_plus(entry["key"], errors="strict")]
+        for text in (bucket, *keys):
             text.encode()
     except (KeyError, TypeError, AttributeError, UnicodeError) as error:
         raise MalformedMessage(f"an S3 event record without a readable bucket and key: {error!r}") from error
-    if not isinstance(bucket, str) or not bucket or not key:
+    if not isinstance(bucket, str) or not bucket or not all(keys):
         raise MalformedMessage("an S3 event record with an empty bucket or key")
     event_name, size = record.get("eventName"), entry.get("size")
-    return ObjectHint(
-        ObjectRef(bucket, key),
-        _event_time(record.get("eventTime")),
-        sequencer=_event_text(entry.get("sequencer")),
-        etag=_event_text(entry.get("eTag")),
-        size=size if type(size) is int and 0 <= size <= MAX_SIZE else None,
-        removed=isinstance(event_name, str) and event_name.startswith(REMOVED_EVENTS),
-        reread=event_name == OBJECT_MOVED_ON,
-    )
+    return [
+        ObjectHint(
+            ObjectRef(bucket, key),
+            _event_time(record.get("eventTime")),
+            sequencer=None if imitated else _event_text(entry.get("sequencer")),
+            etag=_event_text(entry.get("eTag")),
+            size=size if type(size) is int and 0 <= size <= MAX_SIZE else None,
+            removed=isinstance(event_name, str) and event_name.startswith(REMOVED_EVENTS),
+            reread=event_name == OBJECT_MOVED_ON,
+        )
+        for key in keys
+    ]
+
+
+def _readings(written: str) -> list[str]:
+    """The key that was encoded as this, and the key that this is; one if they are the same."""
+    try:
+        decoded = unquote_plus(written, errors="strict")
+    except UnicodeDecodeError:
+        return [written]
+    return [decoded] if decoded == written else [decoded, written]
 
 
 def _event_text(text: Any) -> str | None:

@@ -244,6 +244,12 @@ class PatrolSettings(Section):
     rate: Annotated[int, Field(ge=0)] = 500
 
 
+class AuditSettings(Section):
+    """Searching for each content's own vector."""
+
+    rate: Annotated[float, Field(ge=0)] = 20
+
+
 class RetrySettings(Section):
     """Waiting out an outage."""
 
@@ -314,6 +320,7 @@ class Settings(BaseSettings):
     publish: PublishSettings = PublishSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
     patrol: PatrolSettings = PatrolSettings()
+    audit: AuditSettings = AuditSettings()
     retry: RetrySettings = RetrySettings()
     api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()

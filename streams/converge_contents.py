@@ -43,6 +43,10 @@ REFERENCES_TRIED = 100
 UNREADABLE_TRIED = 3
 """Objects that are found unreadable at most: each may take seconds, for which the batch waits."""
 
+EQUALS_LOOKED_AT = 10
+EQUAL_COSINE = 0.9999
+"""A vector's cosine with itself, as an index computes it, is above this."""
+
 Decode = Callable[[bytes], Awaitable[DecodedImage]]
 """Decode a picture outside the event loop. Raises UndecodableImage."""
 
@@ -202,10 +206,8 @@ async def remove(contents: Collection[ContentRecord], ports: Ports) -> None:
 
 async def without_vector(contents: Collection[ContentRecord], ports: Ports) -> list[ContentRecord]:
     """Those indexed contents whose vector is lost; they are pending again."""
-    if not contents:
-        return []
-    there = await ports.vectors.get([content.vector_id for content in contents])
-    lost = {content.id: content for content in contents if content.vector_id not in there}
+    found = await found_by_search([content.vector_id for content in contents], ports)
+    lost = {content.id: content for content in contents if content.vector_id not in found}
     if lost:
         async with ports.catalog.transaction() as tx:
             rows = (await tx.lock_contents(lost)).values()
@@ -218,6 +220,23 @@ async def without_vector(contents: Collection[ContentRecord], ports: Ports) -> l
                 ]
             )
     return list(lost.values())
+
+
+async def found_by_search(vector_ids: Collection[int], ports: Ports) -> set[int]:
+    """Those of the ids whose stored vector a search finds, which is more than that the index knows the id.
+
+    Of vectors with more equals than a search returns, each counts as found when its search returns nothing but equals.
+    """
+    stored = await ports.vectors.get(list(vector_ids)) if vector_ids else {}
+    if not stored:
+        return set()
+    hits = await ports.vectors.search(list(stored.values()), limit=EQUALS_LOOKED_AT, strong=True)
+    return {
+        vector_id
+        for vector_id, row in zip(stored, hits, strict=True)
+        if any(hit.vector_id == vector_id for hit in row)
+        or (len(row) == EQUALS_LOOKED_AT and row[-1].cosine >= EQUAL_COSINE)
+    }
 
 
 # Getting at its picture.

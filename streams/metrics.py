@@ -74,6 +74,9 @@ NOTIFICATION_RULES = Counter(
     "Looks at a bucket's notification rule, by outcome: kept, put_back or failed.",
     ["bucket", "outcome"],
 )
+AUDITED = Counter(
+    "twinlens_audited_total", "Indexed contents whose own vector was searched for: found or missing.", ["result"]
+)
 CONSUMER_LAG = Gauge("twinlens_consumer_lag", "Messages that wait, by topic and partition.", ["topic", "partition"])
 OLDEST_PENDING_SECONDS = Gauge(
     "twinlens_oldest_pending_seconds", "Age of the oldest content that the index may not agree about yet."

@@ -19,6 +19,7 @@ from schemas.errors import BrokerOutage, ConfigurationError, Outage
 from schemas.settings import IndexSettings, IngestSettings, RequestSettings, Settings
 from stores.broker.topics import missing_topics
 from streams import apps
+from streams.audit import Audit
 from streams.background import (
     backlog,
     fold_figures_for_ever,
@@ -206,6 +207,7 @@ class Worker:
                 return leads(app, events)
 
             schedule = Schedule(parts.ports, parts.patience, parts.settings, leading)
+            audit = Audit(parts.ports, parts.patience, parts.settings, leading)
             loops += [
                 lambda: sweep_for_ever("catalog", lambda: sweep(parts.ports), sweeping, parts.patience, leading),
                 lambda: watch_oldest_pending(parts.ports, parts.patience),
@@ -213,6 +215,7 @@ class Worker:
                 lambda: watch_expired(app, lambda: schedule.want("expired")),
                 schedule.watch_for_ever,
                 schedule.work_for_ever,
+                audit.run_for_ever,
                 *[patrol.work_for_ever for patrol in self._patrols(app)],
             ]
         if self._requests is not None:

@@ -71,15 +71,20 @@ async def compare(
     found.note("unfinished marks", rows.unfinished)
     found.note("vectors that are missing", rows.vector_ids.keys() - vector_ids)
     found.note("vectors that nobody has", vector_ids - rows.vector_ids.keys())
-    await _compare_changes(place, hashes, found)
+    await _compare_changes(place, hashes, wanted, found)
     found.note("dead letters", [key for key, _ in await read_topic(place, "dead-letters")])
     if search and place.api is not None:
         await _compare_answers(place, place.api, objects, gone, unfit, found)
     return found
 
 
-async def _compare_changes(place: Place, hashes: Mapping[str, str], found: Differences) -> None:
-    """The last snapshot of each key must be the truth."""
+async def _compare_changes(
+    place: Place, hashes: Mapping[str, str], states: Mapping[str, str], found: Differences
+) -> None:
+    """The last snapshot of each key must be the truth: its bytes, and what became of them.
+
+    Versions only rise; behind a tombstone, that is not promised where clocks are set back.
+    """
     last: dict[str, tuple[str, str | None]] = {}
     falling = []
     versions: dict[str, int] = {}
@@ -89,19 +94,16 @@ async def _compare_changes(place: Place, hashes: Mapping[str, str], found: Diffe
             continue
         snapshot = json.loads(value)
         name = snapshot["key"]
-        if snapshot["version"] <= versions.get(name, -1):
+        is_gone = name not in last or last[name][0] == "removed"
+        if snapshot["version"] <= versions.get(name, -1) and not (place.clocks_wrong and is_gone):
             falling.append(name)
         versions[name] = snapshot["version"]
         last[name] = snapshot["state"], snapshot["sha256"]
-    truth: dict[str, str | None] = {**dict.fromkeys(last), **hashes}
-    wrong = [
-        name
-        for name, digest in truth.items()
-        if (digest is None and last[name][0] != "removed")
-        or (digest is not None and (name not in last or last[name][0] == "removed" or last[name][1] != digest))
-    ]
+    gone = [f"{name}: {state}" for name, (state, _) in last.items() if name not in hashes and state != "removed"]
+    truth = {name: (states[digest], digest) for name, digest in hashes.items()}
+    wrong = [f"{name}: {last.get(name)}" for name, is_so in truth.items() if last.get(name) != is_so]
     found.compared["changes"] = len(last)
-    found.note("keys whose last change is not the truth", wrong)
+    found.note("keys whose last change is not the truth", gone + wrong)
     found.note("changes whose version does not rise", falling)
 
 

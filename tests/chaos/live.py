@@ -40,17 +40,34 @@ QUICK: Mapping[str, str] = {
 """Settings that make what usually takes a minute take seconds. The patrol is off: it would heal what is to be seen."""
 
 
+WITHOUT_RECONCILE = {
+    "TWINLENS_RECONCILE__AFTER_OUTAGE": "false",
+    "TWINLENS_RECONCILE__EVERY_HOURS": "0",
+    "TWINLENS_AUDIT__RATE": "0",
+}
+"""What is healed under these settings was healed by the handlers and the sweep alone."""
+
+
 class Live:
-    """Processes and client of one installation; ``environment`` holds its ``TWINLENS_*`` variables."""
+    """Processes and client of one installation; ``environment`` holds its ``TWINLENS_*`` variables.
+
+    ``clocks``: variables that give processes clocks of their own, by their roles' names.
+    """
 
     def __init__(
-        self, addresses: Addresses, environment: Mapping[str, str], logs: Path, *, index_workers: int = 1
+        self,
+        addresses: Addresses,
+        environment: Mapping[str, str],
+        logs: Path,
+        *,
+        index_workers: int = 1,
+        clocks: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self._addresses = addresses
         self._others: list[Live] = []
         self.environment = {**environment}
         self.logs = logs
-        self.application = Application(self.environment, logs, index_workers=index_workers)
+        self.application = Application(self.environment, logs, index_workers=index_workers, more=clocks)
         self.bucket: str = json.loads(environment["TWINLENS_OBJECTS__BUCKETS"])[0]
         self.s3: Minio = s3_client(addresses)
         self.place = Place(
@@ -62,6 +79,7 @@ class Live:
             kafka=environment["TWINLENS_KAFKA__BOOTSTRAP_SERVERS"],
             topic_prefix=environment["TWINLENS_KAFKA__TOPIC_PREFIX"],
             api=self.application.api_url,
+            clocks_wrong=bool(clocks),
         )
 
     def with_environment(self, more: Mapping[str, str]) -> Live:

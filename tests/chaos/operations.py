@@ -1,16 +1,56 @@
-"""What is done to the bucket and what is killed, both fixed by a seed before anything runs."""
+"""What is done to the bucket and which faults there are, both fixed by a seed before anything runs."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from enum import StrEnum
+from typing import Final, NamedTuple
 
-COMPONENTS: Final = ("kafka", "minio", "database", "milvus", "ingest", "requests", "index", "index-2", "api")
-LONGEST_DOWN: Final = 6.0
-"""Seconds that a killed server stays away before it is started; its own start comes on top."""
+SERVERS: Final = ("kafka", "objects", "database", "milvus")
+WORKERS: Final = ("ingest", "requests", "index", "index-2")
+COMPONENTS: Final = (*SERVERS, *WORKERS, "api")
+
+
+class FaultKind(StrEnum):
+    """What can be done to a component. The links are those between Twinlens and the servers."""
+
+    KILL = "kill"
+    """`kill -9`, and started again."""
+    HANG = "hang"
+    """Stopped: its connections stay, and nothing answers."""
+    FULL_DISK = "full-disk"
+    SLOW_LINK = "slow-link"
+    """Every answer comes late."""
+    CLOGGED_LINK = "clogged-link"
+    """A kilobyte a second gets through."""
+    DEAD_LINK = "dead-link"
+    """Nothing gets through, and nobody is told; its connections end with the fault."""
+    CLOCK_AHEAD = "clock-ahead"
+    CLOCK_BEHIND = "clock-behind"
+    """By an hour."""
+
+
+LINK_FAULTS: Final = (FaultKind.SLOW_LINK, FaultKind.CLOGGED_LINK, FaultKind.DEAD_LINK)
+CLOCK_FAULTS: Final = (FaultKind.CLOCK_AHEAD, FaultKind.CLOCK_BEHIND)
+VICTIMS: Final = {
+    FaultKind.KILL: COMPONENTS,
+    FaultKind.HANG: (*SERVERS, *WORKERS),
+    FaultKind.FULL_DISK: SERVERS,
+    **dict.fromkeys(LINK_FAULTS, SERVERS),
+    **dict.fromkeys(CLOCK_FAULTS, WORKERS),
+}
+"""Which components can have a fault."""
+LONGEST_S: Final = {
+    FaultKind.KILL: 6.0,
+    FaultKind.HANG: 40.0,
+    FaultKind.FULL_DISK: 20.0,
+    **dict.fromkeys(LINK_FAULTS, 30.0),
+    **dict.fromkeys(CLOCK_FAULTS, 30.0),
+}
+"""Seconds that a fault lasts; a server's own start comes on top."""
 BROKEN_EVERY: Final = 40
 """One picture number in so many stands for bytes that are no picture."""
 
@@ -24,12 +64,23 @@ class Operation:
     picture: int | None
 
 
+class Harm(NamedTuple):
+    """A fault of one component."""
+
+    kind: FaultKind
+    component: str
+
+    def __str__(self) -> str:
+        """As the report names it."""
+        return f"{self.kind} {self.component}"
+
+
 @dataclass(frozen=True, slots=True)
-class Kill:
-    """Components that are killed together once so many operations were begun, and for how long."""
+class Fault:
+    """What goes wrong together once so many operations were begun, and for how long."""
 
     after: int
-    components: tuple[str, ...]
+    harms: tuple[Harm, ...]
     seconds: float
 
 
@@ -39,26 +90,43 @@ class Plan:
 
     seed: int
     operations: list[Operation]
-    kills: list[Kill]
+    faults: list[Fault]
     unannounced: list[Operation]
     """Done while the bucket's notification rule is away."""
     last: dict[str, int] = field(default_factory=dict)
     """Picture by key after ``operations``."""
 
     @property
-    def kills_by_component(self) -> Counter[str]:
-        """How often each component is killed."""
-        return Counter(component for kill in self.kills for component in kill.components)
+    def has_link_faults(self) -> bool:
+        """Whether the links between Twinlens and the servers must be ones that can be harmed."""
+        return any(harm.kind in LINK_FAULTS for harm in self.harms)
+
+    @property
+    def harms(self) -> Counter[Harm]:
+        """How often each component has each fault."""
+        return Counter(harm for fault in self.faults for harm in fault.harms)
 
 
-def plan(seed: int, *, operations: int, keys: int, kills: int, unannounced: int) -> Plan:
-    """The same seed and sizes always give the same plan."""
+def plan(
+    seed: int,
+    *,
+    operations: int,
+    keys: int,
+    faults: int,
+    unannounced: int,
+    kinds: Collection[FaultKind] = (FaultKind.KILL,),
+    spared: Collection[str] = (),
+    longest_s: float = max(LONGEST_S.values()),
+) -> Plan:
+    """The same seed and sizes always give the same plan. No fault of the ``spared`` components, or longer than that."""
     chance = random.Random(seed)
     names = [_name(number, chance) for number in range(keys)]
     state: dict[str, int] = {}
     ever: set[str] = set()
     changes = [_operation(names, state, ever, chance, new_share=0.35) for _ in range(operations)]
-    made = Plan(seed, changes, list(_kills(operations, kills, chance)), [], dict(state))
+    possible = [Harm(kind, victim) for kind in FaultKind if kind in kinds for victim in VICTIMS[kind]]
+    possible = [harm for harm in possible if harm.component not in spared]
+    made = Plan(seed, changes, list(_faults(operations, faults, possible, longest_s, chance)), [], dict(state))
     # Few deletes among the unannounced ones: more than a tenth of the catalog would need --force.
     made.unannounced = [
         _operation(names, state, ever, chance, new_share=0.2, delete_share=0.06) for _ in range(unannounced)
@@ -100,14 +168,17 @@ def _operation(
     return Operation(kind, key, picture)
 
 
-def _kills(operations: int, kills: int, chance: random.Random) -> Iterator[Kill]:
-    """Spread over the operations; every component has its turn before one has its second."""
-    waiting: list[str] = []
-    for number in range(kills):
+def _faults(
+    operations: int, faults: int, possible: Sequence[Harm], longest_s: float, chance: random.Random
+) -> Iterator[Fault]:
+    """Spread over the operations; everything that is possible has its turn before anything has its second."""
+    waiting: list[Harm] = []
+    for number in range(faults):
         if not waiting:
-            waiting = chance.sample(COMPONENTS, len(COMPONENTS))
+            waiting = chance.sample(possible, len(possible))
         together = [waiting.pop()]
-        if waiting and chance.random() < 0.2:
+        if waiting and waiting[-1].component != together[0].component and chance.random() < 0.2:
             together.append(waiting.pop())
-        after = int((number + 0.5) * operations / kills)
-        yield Kill(after, tuple(together), round(chance.uniform(0.0, LONGEST_DOWN), 1))
+        after = int((number + 0.5) * operations / faults)
+        longest = min(longest_s, *(LONGEST_S[harm.kind] for harm in together))
+        yield Fault(after, tuple(together), round(chance.uniform(longest / 4, longest), 1))

@@ -29,6 +29,8 @@ class Place:
     kafka: str
     topic_prefix: str
     api: str | None = None
+    clocks_wrong: bool = False
+    """Whether the workers' clocks go back at times."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -11,19 +12,25 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from minio.notificationconfig import NotificationConfig
 
 from tests.chaos.comparison import Differences
-from tests.chaos.live import QUICK, Live, until
-from tests.chaos.operations import BROKEN_EVERY, Operation, Plan
+from tests.chaos.faults import Injector
+from tests.chaos.links import Links
+from tests.chaos.live import QUICK, WITHOUT_RECONCILE, Live, until
+from tests.chaos.operations import BROKEN_EVERY, Fault, Operation, Plan
+from tests.chaos.relay import LossyRelay
 from tests.e2e.producers import answered, outcomes, raw
 from tests.stack.cleanup import in_own_loop, run_sql
-from tests.stack.settings import twinlens_environment
-from tests.stack.stack import DatabaseName, ServerName, Stack
+from tests.stack.minio import MAIN_ROUTE, TEST_ROUTES
+from tests.stack.settings import ANNOUNCED_BY_SERVER, twinlens_environment
+from tests.stack.stack import DatabaseName, ObjectStoreName, ServerName, Stack
 from tests.stack.supervisor import Supervisor
 from tests.unit.pictures import picture
 
@@ -34,6 +41,19 @@ REQUESTED_EVERY = 10
 BROKEN = b"these bytes are no picture"
 QUIET_SECONDS = 240.0
 Say = Callable[[str], None]
+
+
+class Events(StrEnum):
+    """What Twinlens learns of changes."""
+
+    ALL = "all"
+    """Everything, twice, as the stacks have it."""
+    ONCE = "once"
+    """Everything, once; and no comparison is made, so that each event, message and mark counts."""
+    LOSSY = "lossy"
+    """By a relay that loses, doubles and delays events; one comparison afterwards."""
+    NONE = "none"
+    """Nothing; one comparison afterwards."""
 
 
 def content(number: int) -> bytes:
@@ -47,7 +67,9 @@ class Outcome:
 
     plan: Plan
     done: Counter[str] = field(default_factory=Counter)
-    kills: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    relayed: Counter[str] = field(default_factory=Counter)
+    """What the relay did to events, if there was one."""
     restarts: Counter[str] = field(default_factory=Counter)
     """Processes that the supervisor started again, those that ended by themselves included."""
     after_quiet: Differences = field(default_factory=Differences)
@@ -69,8 +91,9 @@ class Outcome:
             "operations": self.done.total(),
             "operations_by_kind": dict(self.done),
             "keys": len({operation.key for operation in self.plan.operations}),
-            "kills": self.kills.total(),
-            "kills_by_component": dict(self.kills),
+            "faults": self.faults.total(),
+            "faults_by_kind": dict(self.faults),
+            "relayed": dict(self.relayed),
             "restarts": dict(self.restarts),
             "differences": self.differences,
             "after_quiet": self.after_quiet.as_json(),
@@ -86,60 +109,100 @@ class Outcome:
 class ChaosRun:
     """Runs a plan on a stack of its own in a folder."""
 
-    def __init__(self, plan: Plan, folder: Path, say: Say, *, database: DatabaseName) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        say: Say,
+        *,
+        database: DatabaseName,
+        objects: ObjectStoreName = "minio",
+        events: Events = Events.ALL,
+    ) -> None:
         self._plan = plan
         self._say = say
-        self._stack = Stack(folder / "servers", folder / "logs", database=database)
-        self._servers: dict[str, ServerName] = {
-            "database" if name == database else name: name for name in self._stack.names
-        }
+        self._events = events
+        self._has_rules = objects == "minio"
         self._logs = folder / "logs"
+        self._links = Links(self._logs)
+        link = self._links.kafka if plan.has_link_faults else None
+        self._stack = Stack(folder / "servers", self._logs, database=database, objects=objects, kafka_link=link)
+        servers: dict[str, ServerName] = {
+            "kafka": "kafka", "milvus": "milvus", "database": database, "objects": objects
+        }  # fmt: skip
+        self._injector = Injector(self._stack, servers, {harm.kind for harm in plan.harms}, self._links, folder)
         self._begun = 0
         self._turn = threading.Condition()
-        self._kills_begun = 0
+        self._faults_begun = 0
         self.outcome = Outcome(plan)
 
     def run(self) -> Outcome:
         """All of it; the servers and processes are ended in any case."""
         began = time.monotonic()
-        try:
+        with ExitStack() as ending:
+            ending.callback(self._injector.clean_up)
+            self._injector.prepare()
+            ending.callback(self._stack.stop)
             self._stack.start()
+            ending.callback(self._links.stop)
             live = self._installed()
-            try:
-                live.application.start()
-                self._say("everything runs")
-                self._disturb(live)
-                self._compare_after_quiet(live)
+            ending.callback(live.application.stop)
+            live.application.start()
+            self._say("everything runs")
+            self._disturb_by_events(live)
+            self._compare_after_quiet(live)
+            if self._has_rules:
                 self._lose_notifications(live)
-            finally:
-                live.application.stop()
-        finally:
-            self._stack.stop()
         self.outcome.seconds = time.monotonic() - began
         return self.outcome
 
     def _installed(self) -> Live:
         addresses = self._stack.addresses
         in_own_loop(run_sql(addresses.database, f"CREATE DATABASE {BUCKET} CHARACTER SET utf8mb4"))
-        url = addresses.database_url(BUCKET)
-        environment = twinlens_environment(addresses, bucket=BUCKET, database_url=url, more=QUICK)
-        return Live(addresses, environment, self._logs, index_workers=2)
+        reached = self._links.start(addresses) if self._plan.has_link_faults else addresses
+        arns = {
+            Events.ALL: MAIN_ROUTE.arns,
+            Events.ONCE: [MAIN_ROUTE.durable_arn],
+            Events.LOSSY: TEST_ROUTES[0].arns,
+            Events.NONE: [],
+        }
+        more = {
+            **QUICK,
+            **(WITHOUT_RECONCILE if self._events is Events.ONCE else {}),
+            "TWINLENS_OBJECTS__NOTIFICATION_ARNS": json.dumps(arns[self._events]),
+            **({} if self._has_rules else ANNOUNCED_BY_SERVER),
+        }
+        url = reached.database_url(BUCKET)
+        environment = twinlens_environment(reached, bucket=BUCKET, database_url=url, more=more)
+        return Live(addresses, environment, self._logs, index_workers=2, clocks=self._injector.clocks())
+
+    def _disturb_by_events(self, live: Live) -> None:
+        """The disturbance, with events as they are wanted; where some were lost, one comparison follows."""
+        if self._events is Events.LOSSY:
+            source, target = (f"{route.topic_prefix}bucket-events" for route in (TEST_ROUTES[0], MAIN_ROUTE))
+            with LossyRelay(self._stack.addresses.kafka, source, target, self._plan.seed) as relay:
+                self._disturb(live)
+            self.outcome.relayed = relay.counts
+        else:
+            self._disturb(live)
+        if self._events in (Events.LOSSY, Events.NONE):
+            _reconcile(live)
 
     def _disturb(self, live: Live) -> None:
-        """The operations and the kills side by side, under a supervisor that starts again what ends."""
+        """The operations and the faults side by side, under a supervisor that starts again what ends."""
         ended = threading.Event()
         supervisor = Supervisor(live.application.processes, self._note_restart)
         watching = threading.Thread(target=self._supervise, args=(supervisor, ended))
-        killing = threading.Thread(target=self._kill_all, args=(live,))
+        harming = threading.Thread(target=self._inject_all, args=(live,))
         watching.start()
-        killing.start()
+        harming.start()
         try:
             self._operate(live, self._plan.operations, gated=True)
-            killing.join()
+            harming.join()
             for process in live.application.processes.values():
                 process.wait_ready()
         finally:
-            killing.join()
+            harming.join()
             ended.set()
             watching.join()
 
@@ -175,38 +238,37 @@ class ChaosRun:
                 self.outcome.done[operation.kind] += 1
 
     def _wait_for_turn(self, number: int) -> None:
-        """Operations don't run ahead of the kills that the plan has among them."""
+        """Operations don't run ahead of the faults that the plan has among them."""
         with self._turn:
             self._begun = max(self._begun, number + 1)
             self._turn.notify_all()
-            self._turn.wait_for(lambda: self._kills_begun == len(self._plan.kills) or number <= self._next_kill() + 20)
+            self._turn.wait_for(lambda: number <= self._next_fault() + 20)
 
-    def _next_kill(self) -> int:
-        return self._plan.kills[self._kills_begun].after
+    def _next_fault(self) -> float:
+        """How many operations come before it; no number of them is enough where there is none."""
+        return self._plan.faults[self._faults_begun].after if self._faults_begun < len(self._plan.faults) else math.inf
 
-    def _kill_all(self, live: Live) -> None:
-        for number, kill in enumerate(self._plan.kills):
+    def _inject_all(self, live: Live) -> None:
+        for number, fault in enumerate(self._plan.faults):
             with self._turn:
-                self._turn.wait_for(lambda kill=kill: self._begun > kill.after)  # type: ignore[misc]
-            for component in kill.components:
-                self._kill(live, component)
-                self.outcome.kills[component] += 1
-            together = " and ".join(kill.components)
-            self._say(f"kill {number + 1} of {len(self._plan.kills)}: {together}, away for {kill.seconds} s")
-            with self._turn:
-                self._kills_begun += 1
-                self._turn.notify_all()
-            time.sleep(kill.seconds)
-            for component in kill.components:
-                if component in self._servers:
-                    self._stack.start(self._servers[component])
+                self._turn.wait_for(lambda fault=fault: self._begun > fault.after)  # type: ignore[misc]
+            together = " and ".join(map(str, fault.harms))
+            self._say(f"fault {number + 1} of {len(self._plan.faults)}: {together}, for {fault.seconds} s")
+            self._inject(live, fault)
 
-    def _kill(self, live: Live, component: str) -> None:
-        """`kill -9`; the supervisor brings our own processes back by itself."""
-        if component in self._servers:
-            self._stack.kill(self._servers[component])
-        else:
-            live.application.processes[component].kill()
+    def _inject(self, live: Live, fault: Fault) -> None:
+        """Let the fault last, and have all servers run again."""
+        processes = live.application.processes
+        for harm in fault.harms:
+            self._injector.begin(harm, processes)
+            self.outcome.faults[str(harm)] += 1
+        with self._turn:
+            self._faults_begun += 1
+            self._turn.notify_all()
+        time.sleep(fault.seconds)
+        for harm in fault.harms:
+            self._injector.end(harm, processes)
+        self._stack.start()
 
     def _compare_after_quiet(self, live: Live) -> None:
         """Wait until everything agrees, without any command."""

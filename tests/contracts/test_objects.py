@@ -1,10 +1,10 @@
-"""What every object store must do: MinIO, a folder, and the one in memory."""
+"""What every object store must do: MinIO, versitygw, a folder, and the one in memory."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -20,8 +20,12 @@ from stores.objects.folder import FolderObjects
 from stores.objects.memory import MemoryObjects
 from stores.objects.s3 import S3Objects
 from tests.contracts.object_stores import Case, keys_of, read_all, s3_settings, stream_all
-from tests.stack.cleanup import remove_bucket
+from tests.stack.cleanup import remove_bucket, s3_client
 from tests.stack.fixtures import Servers
+from tests.stack.minio import new_credentials
+from tests.stack.process import free_port
+from tests.stack.stack import Addresses
+from tests.stack.versitygw import versitygw_server
 
 pytestmark = pytest.mark.asyncio
 
@@ -50,6 +54,32 @@ def _s3_case(request: pytest.FixtureRequest) -> Case:
     store = S3Objects(s3_settings(servers.need("minio")))
     return Case(
         "s3", store, bucket, lambda: remove_bucket(client, bucket), lambda: client.make_bucket(bucket), client=client
+    )
+
+
+@pytest.fixture(scope="module")
+def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
+    """Another S3 server than MinIO, which announces nothing; only its address and keys are there."""
+    credentials, port = new_credentials(), free_port()
+    folder = tmp_path_factory.mktemp("versitygw")
+    server = versitygw_server(folder, folder / "logs", port, credentials)
+    server.start()
+    yield Addresses("", f"127.0.0.1:{port}", credentials.access_key, credentials.secret_key, "", "")
+    server.stop()
+
+
+def _versitygw_case(request: pytest.FixtureRequest) -> Case:
+    addresses: Addresses = request.getfixturevalue("versitygw")
+    bucket: str = request.getfixturevalue("unique_name")
+    client = s3_client(addresses)
+    client.make_bucket(bucket)
+    return Case(
+        "versitygw",
+        S3Objects(s3_settings(addresses)),
+        bucket,
+        lambda: remove_bucket(client, bucket),
+        lambda: client.make_bucket(bucket),
+        client=client,
     )
 
 
@@ -82,11 +112,13 @@ def _memory_case() -> Case:
     )
 
 
-@pytest_asyncio.fixture(params=["memory", "folder", "s3"])
+@pytest_asyncio.fixture(params=["memory", "folder", "s3", "versitygw"])
 async def case(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Case]:
     """A store with an empty bucket."""
     if request.param == "s3":
         made = _s3_case(request)
+    elif request.param == "versitygw":
+        made = _versitygw_case(request)
     else:
         made = _folder_case(tmp_path) if request.param == "folder" else _memory_case()
     yield made

@@ -35,8 +35,6 @@ from tests.stack.stack import Stack
 from tests.unit.pictures import picture
 
 REPOSITORY = Path(__file__).parents[2]
-WITHOUT_RECONCILE = {"TWINLENS_RECONCILE__AFTER_OUTAGE": "false", "TWINLENS_RECONCILE__EVERY_HOURS": "0"}
-"""What is healed under these settings was healed by the handlers and the sweep alone."""
 REQUEST_STEPS = (Step.REQUEST_TAKEN_UP, Step.REQUEST_PUT, Step.REQUEST_CONCLUDED, Step.OUTCOME_SENT)
 """In the order in which a request comes to them: killed at one, it goes on to the next."""
 
@@ -108,9 +106,9 @@ def hint(live: Live, keys: list[str]) -> None:
     asyncio.run(send())
 
 
-def events(live: Live) -> list[bytes | None]:
-    """The bucket events that Kafka holds."""
-    return [value for _, value in asyncio.run(read_topic(live.place, "bucket-events"))]
+def sent(live: Live, topic: str) -> list[bytes | None]:
+    """The values of all messages of a topic."""
+    return [value for _, value in asyncio.run(read_topic(live.place, topic))]
 
 
 def committed(live: Live, role: str) -> int:
@@ -162,13 +160,14 @@ class Streaming:
 
 
 def change_a_little(live: Live, round_number: int) -> None:
-    """New pictures, a duplicate, an overwrite, a delete and something that is no picture."""
+    """New pictures, a duplicate, one put again as it is, an overwrite, a delete and something that is no picture."""
     base = 1000 * (round_number + 1)
     live.put(f"r{round_number:02}-a.png", picture(base))
     live.put(f"r{round_number:02}-b.png", picture(base + 1))
     live.put(f"r{round_number:02}-copy.png", picture(base))
     live.put(f"r{round_number:02}-broken.png", broken(round_number))
     if round_number > 0:
+        live.put(f"r{round_number - 1:02}-copy.png", picture(base - 1000))
         live.put(f"r{round_number - 1:02}-a.png", picture(base + 2))
         live.delete(f"r{round_number - 1:02}-b.png")
         live.delete(f"r{round_number - 1:02}-broken.png")

@@ -21,7 +21,7 @@ from tests.unit.pictures import picture
 @pytest.fixture
 def live(all_servers: Addresses, twinlens_env: dict[str, str], tmp_path: Path) -> Iterator[Live]:
     """An installation of this test's own, set up but not started."""
-    live = Live(all_servers, {**twinlens_env, **QUICK}, tmp_path)
+    live = Live(all_servers, {**twinlens_env, **QUICK, "TWINLENS_AUDIT__RATE": "200"}, tmp_path)
     live.application.setup()
     yield live
     live.stop()
@@ -78,6 +78,7 @@ SET_BY_INGEST = (
     'twinlens_dependency_up{dependency="objects"}',
     'twinlens_reconciles_total{reason="first_start"}',
     "twinlens_reconciled_timestamp_seconds",
+    'twinlens_audited_total{result="found"}',
 )
 SET_BY_INDEX = (
     *(f'twinlens_stage_seconds_count{{stage="{stage}"}}' for stage in ("download", "decode", "embed", "vector")),

@@ -15,10 +15,10 @@ import pytest
 from minio.commonconfig import ENABLED
 from minio.versioningconfig import VersioningConfig
 
-from tests.chaos.live import Live, until
+from tests.chaos.live import WITHOUT_RECONCILE, Live, until
 from tests.e2e.producers import Request, look, outcomes, put, send, wait_for_outcomes
 from tests.integration.agent_bugs import planted_environment
-from tests.integration.faults import REPOSITORY, REQUEST_STEPS, WITHOUT_RECONCILE, committed, crashing, installed
+from tests.integration.faults import REPOSITORY, REQUEST_STEPS, committed, crashing, installed
 from tests.stack.stack import Stack
 from tests.unit.pictures import picture
 

@@ -19,9 +19,9 @@ from minio import MinioAdmin
 from minio.credentials.providers import StaticProvider
 from PIL import Image
 
-from tests.chaos.live import Live, until
+from tests.chaos.live import WITHOUT_RECONCILE, Live, until
 from tests.chaos.reading import read_topic
-from tests.integration.faults import WITHOUT_RECONCILE, as_text, downs, hint, installed
+from tests.integration.faults import as_text, downs, hint, installed
 from tests.stack.stack import Stack
 from tests.unit.imaging.pictures import saved
 from tests.unit.pictures import picture

@@ -10,9 +10,9 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.worker import ExitCode
-from tests.chaos.live import QUICK, Live, until
+from tests.chaos.live import QUICK, WITHOUT_RECONCILE, Live, until
 from tests.contracts.waiting import until as until_async
-from tests.integration.faults import WITHOUT_RECONCILE, as_text, committed
+from tests.integration.faults import as_text, committed
 from tests.stack.stack import Addresses
 from tests.unit.pictures import picture
 

@@ -125,6 +125,11 @@ class Installation:
         """Somebody deletes an object."""
         self.objects.delete_now(ref(key))
 
+    async def recorded(self, key: str) -> ContentId | None:
+        """The content that the catalog says a key has."""
+        image = (await self.ports.catalog.images([ref(key)])).get(ref(key))
+        return image.content_id if image else None
+
     async def ingest(self, key: str, reached: Halt | None = None, event_time: datetime | None = None) -> ObjectOutcome:
         """An ingest worker with a hint about a key."""
         return await self.ingest_hints(ObjectHint(ref(key), event_time), reached=reached)

@@ -23,8 +23,8 @@ from tests.stack.cleanup import in_own_loop, run_sql
 from tests.stack.external import as_variables
 from tests.stack.install import InstallError, install
 from tests.stack.process import ServerError, ServerProcess
-from tests.stack.settings import twinlens_environment
-from tests.stack.stack import DATABASES, Addresses, Stack, servers_with
+from tests.stack.settings import ANNOUNCED_BY_SERVER, twinlens_environment
+from tests.stack.stack import DATABASES, OBJECT_STORES, Addresses, Stack, servers_with
 from tests.stack.supervisor import Supervisor
 from tests.stack.twinlens import Application
 
@@ -49,7 +49,7 @@ def main() -> int:
         if arguments.what == "install":
             install()
         else:
-            install(*servers_with(arguments.database))
+            install(*servers_with(arguments.database, arguments.objects))
             _run(arguments)
     except (InstallError, ServerError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -72,7 +72,7 @@ def _run(arguments: argparse.Namespace) -> None:
         if not arguments.keep:
             shutil.rmtree(folder / "servers", ignore_errors=True)
             shutil.rmtree(folder / "logs", ignore_errors=True)
-        stack = Stack(folder / "servers", folder / "logs", database=arguments.database)
+        stack = Stack(folder / "servers", folder / "logs", database=arguments.database, objects=arguments.objects)
         try:
             _serve(stack, folder, arguments)
         finally:
@@ -120,6 +120,8 @@ def _application(addresses: Addresses, logs: Path, arguments: argparse.Namespace
     in_own_loop(run_sql(addresses.database, statement))
     environment = twinlens_environment(addresses, bucket=_BUCKET, database_url=addresses.database_url(_DATABASE))
     environment |= {"TWINLENS_ENVIRONMENT": "production", "TWINLENS_LOG__FORMAT": "json"}
+    if arguments.objects == "versitygw":
+        environment |= ANNOUNCED_BY_SERVER
     return Application(environment, logs, index_workers=arguments.index_workers, api_port=arguments.port)
 
 
@@ -166,6 +168,7 @@ def _arguments() -> argparse.Namespace:
         "--port", type=int, default=int(os.environ.get("PORT") or 0), help="of the API; 0: any free one"
     )
     parser.add_argument("--database", choices=DATABASES, default=os.environ.get("DATABASE") or "mariadb")
+    parser.add_argument("--objects", choices=OBJECT_STORES, default=os.environ.get("OBJECTS") or "minio")
     parser.add_argument("--keep", action="store_true", help="go on with the data of the last time")
     return parser.parse_args()
 

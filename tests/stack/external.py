@@ -11,6 +11,7 @@ from tests.stack.stack import DATABASES, Addresses, ServerName
 VARIABLES: dict[ServerName, str] = {
     "kafka": "TWINLENS_TEST_KAFKA",
     "minio": "TWINLENS_TEST_S3",
+    "versitygw": "TWINLENS_TEST_S3",
     "mariadb": "TWINLENS_TEST_DATABASE",
     "mysql": "TWINLENS_TEST_DATABASE",
     "milvus": "TWINLENS_TEST_MILVUS",
@@ -54,6 +55,7 @@ def as_variables(addresses: Addresses) -> dict[str, str]:
     values: dict[ServerName, str] = {
         "kafka": addresses.kafka,
         "minio": s3,
+        "versitygw": s3,
         "mariadb": addresses.database,
         "mysql": addresses.database,
         "milvus": addresses.milvus,

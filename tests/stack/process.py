@@ -123,6 +123,14 @@ class ServerProcess:
         self._signal(signal.SIGKILL)
         self._reap()
 
+    def hang(self) -> None:
+        """Stop the whole process group (SIGSTOP): its connections stay, and nothing answers until `go_on`."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it run again after `hang`. Safe to repeat."""
+        self._signal(signal.SIGCONT)
+
     def restart(self) -> None:
         """Stop in good order, then start on the same data and ports."""
         self.stop()

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from tests.stack.minio import MAIN_ROUTE, EventRoute
 from tests.stack.stack import Addresses
 
+ANNOUNCED_BY_SERVER = {"TWINLENS_OBJECTS__NOTIFICATION_ARNS": "[]"}
+"""For a server that announces all changes of itself, or none, whatever the rules of its buckets."""
+
 
 def twinlens_environment(
     addresses: Addresses,

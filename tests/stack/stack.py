@@ -1,4 +1,4 @@
-"""The servers together: Kafka, MinIO, Milvus and one of two databases."""
+"""The servers together: Kafka, Milvus, one of two object stores and one of two databases."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal, get_args
 
-from tests.stack.kafka import kafka_server
+from tests.stack.kafka import Link, kafka_server
 from tests.stack.mariadb import mariadb_server
 from tests.stack.milvus import milvus_server
 from tests.stack.minio import Credentials, minio_server, new_credentials
 from tests.stack.mysql import mysql_server
 from tests.stack.process import ServerError, ServerProcess, free_port
+from tests.stack.versitygw import versitygw_server
 
 type DatabaseName = Literal["mariadb", "mysql"]
-type ServerName = Literal["kafka", "minio", "mariadb", "mysql", "milvus"]
+type ObjectStoreName = Literal["minio", "versitygw"]
+type ServerName = Literal["kafka", "minio", "versitygw", "mariadb", "mysql", "milvus"]
 DATABASES: tuple[DatabaseName, ...] = get_args(DatabaseName.__value__)
+OBJECT_STORES: tuple[ObjectStoreName, ...] = get_args(ObjectStoreName.__value__)
 EVERY_SERVER: tuple[ServerName, ...] = get_args(ServerName.__value__)
 
 _DATABASE_USER = "twinlens"
 
 
-def servers_with(database: DatabaseName) -> tuple[ServerName, ...]:
-    """The four servers of a stack with this database."""
-    return tuple(name for name in EVERY_SERVER if name == database or name not in DATABASES)
+def servers_with(database: DatabaseName, objects: ObjectStoreName = "minio") -> tuple[ServerName, ...]:
+    """The four servers of a stack with this database and this object store."""
+    left_out = {*DATABASES, *OBJECT_STORES} - {database, objects}
+    return tuple(name for name in EVERY_SERVER if name not in left_out)
 
 
 SERVERS = servers_with("mariadb")
@@ -56,19 +60,28 @@ class Addresses:
 
 
 class Stack:
-    """Kafka, MinIO, a database and Milvus with their data in one folder.
+    """Kafka, an object store, a database and Milvus with their data in one folder.
 
     `database` says which one counts as the stack's own; the other one can be started by its name beside it, and
-    `addresses_with` tells where. A server is configured and started when it is first asked for; its port is fixed
-    before, so that MinIO can be told Kafka's address while Kafka is down. A new `Stack` on the same folder keeps
-    addresses, secrets and data.
+    `addresses_with` tells where. Of the object stores only one can run, since they have one address. A server is
+    configured and started when it is first asked for; its port is fixed before, so that MinIO can be told Kafka's
+    address while Kafka is down. A new `Stack` on the same folder keeps addresses, secrets and data.
     """
 
-    def __init__(self, folder: Path, logs: Path | None = None, *, database: DatabaseName = "mariadb") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        logs: Path | None = None,
+        *,
+        database: DatabaseName = "mariadb",
+        objects: ObjectStoreName = "minio",
+        kafka_link: Link | None = None,
+    ) -> None:
         self._folder = folder.resolve()
+        self._kafka_link = kafka_link
         self._logs = (logs or folder / "logs").resolve()
         self._folder.mkdir(parents=True, exist_ok=True)
-        self.names = servers_with(database)
+        self.names = servers_with(database, objects)
         self._addresses = self._fixed_addresses()
         self.addresses = self._addresses[database]
         self._processes: dict[ServerName, ServerProcess] = {}
@@ -81,12 +94,14 @@ class Stack:
     def start(self, *names: ServerName) -> None:
         """Start those of the servers (default: the stack's four) that don't run, side by side, until all answer.
 
-        If one fails, or a signal's exception comes in between, those that were started here are ended.
+        One that somebody else has begun to start is waited for as well. If one fails, or a signal's exception comes in
+        between, those that were started here are ended.
         """
-        started = [name for name in names or self.names if name not in self.pids()]
+        wanted = names or self.names
+        started = [name for name in wanted if name not in self.pids()]
         with ThreadPoolExecutor(len(EVERY_SERVER)) as pool:
             try:
-                list(pool.map(self._start, started))
+                list(pool.map(self._start, wanted))
             except BaseException:
                 for name in started:
                     self.kill(name)
@@ -106,6 +121,10 @@ class Stack:
         if name not in self._processes:
             self._processes[name] = self._recipes()[name]()
         return self._processes[name]
+
+    def data_folder(self, name: ServerName) -> Path:
+        """Where a server keeps everything."""
+        return self._folder / name
 
     def pids(self) -> dict[str, int]:
         """The process id of each server that runs."""
@@ -130,8 +149,9 @@ class Stack:
         credentials = Credentials(at.access_key, at.secret_key)
         mariadb, mysql = (_database_access(self._addresses[name].database) for name in ("mariadb", "mysql"))
         return {
-            "kafka": lambda: kafka_server(folder / "kafka", logs, _port(at.kafka)),
+            "kafka": lambda: kafka_server(folder / "kafka", logs, _port(at.kafka), link=self._kafka_link),
             "minio": lambda: minio_server(folder / "minio", logs, _port(at.s3), credentials, at.kafka),
+            "versitygw": lambda: versitygw_server(folder / "versitygw", logs, _port(at.s3), credentials, at.kafka),
             "mariadb": lambda: mariadb_server(folder / "mariadb", logs, *mariadb),
             "mysql": lambda: mysql_server(folder / "mysql", logs, *mysql),
             "milvus": lambda: milvus_server(folder / "milvus", logs, _port(at.milvus)),

@@ -36,12 +36,22 @@ def roles(index_workers: int) -> Iterator[Role]:
 
 
 class Application:
-    """Workers and query service under one environment, each on a free port of its own that stays over restarts."""
+    """Workers and query service under one environment, each on a free port of its own that stays over restarts.
+
+    `more`: variables of single processes, by their role's name.
+    """
 
     def __init__(
-        self, environment: Mapping[str, str], logs: Path, *, index_workers: int = 1, api_port: int = 0
+        self,
+        environment: Mapping[str, str],
+        logs: Path,
+        *,
+        index_workers: int = 1,
+        api_port: int = 0,
+        more: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self._environment = dict(environment)
+        self._more = more or {}
         self._logs = logs
         self._ports = {role.name: free_port() for role in roles(index_workers)}
         self._ports["api"] = api_port or self._ports["api"]
@@ -88,7 +98,8 @@ class Application:
 
     def _process(self, role: Role) -> ServerProcess:
         port_variable = f"TWINLENS_{role.section}__{role.port_key}"
-        environment = self._environment | {port_variable: str(self._ports[role.name])}
+        own = {port_variable: str(self._ports[role.name]), **self._more.get(role.name, {})}
+        environment = self._environment | own
         ready = f"{self.health_url(role.name)}/readyz"
         return ServerProcess(
             role.name,

@@ -50,11 +50,13 @@ class ManualClock:
 class Installation:
     """Bucket, catalog, vectors, and workers that run when told to."""
 
-    def __init__(self, *, limits: LimitSettings | None = None) -> None:
+    def __init__(self, *, limits: LimitSettings | None = None, vectors: MemoryVectors | None = None) -> None:
         self.clock = ManualClock()
         self.objects = MemoryObjects([BUCKET], clock=lambda: self.clock.moment)
         self.catalog = MemoryCatalog()
-        self.vectors = MemoryVectors(model_id=HistogramEmbedder.model_id, dimension=HistogramEmbedder.dimension)
+        self.vectors = vectors or MemoryVectors(
+            model_id=HistogramEmbedder.model_id, dimension=HistogramEmbedder.dimension
+        )
         self.outbox = MemoryOutbox()
         self.settings = Settings(
             limits=limits or LimitSettings(),

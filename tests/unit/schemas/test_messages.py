@@ -53,6 +53,27 @@ def test_keys_arrive_url_encoded(encoded: str, key: str) -> None:
     assert parse_bucket_event(event(encoded))[0].ref == ObjectRef("pictures", key)
 
 
+@pytest.mark.parametrize(
+    ("written", "keys"),
+    [
+        ("a b.png", ["a b.png"]),
+        ("a+b.png", ["a b.png", "a+b.png"]),
+        ("100%25", ["100%", "100%25"]),
+        ("100%/a.png", ["100%/a.png"]),
+        ("%FF.png", ["%FF.png"]),
+    ],
+)
+def test_a_server_that_may_not_encode_keys_is_read_both_ways(written: str, keys: list[str]) -> None:
+    """A hint too many costs one look; and its numbers are not taken for unique."""
+    hints = parse_bucket_event(event(written, eventSource="aws:s3", entry={"sequencer": "1"}))
+    assert [(hint.ref.key, hint.sequencer) for hint in hints] == [(key, None) for key in keys]
+
+
+def test_the_announcement_that_announcing_begins_is_about_nothing() -> None:
+    """As versitygw sends it at each start."""
+    assert parse_bucket_event(b'{"Service":"S3","Event":"s3:TestEvent","Bucket":"Test-Bucket"}') == []
+
+
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.datetimes(timezones=st.just(UTC)))
 def test_our_own_events_are_read_back(key: str, moment: datetime) -> None:
     """Whatever key we announce is the key that we read, and the time to the millisecond."""
