@@ -1,8 +1,7 @@
 """The names that the service goes by.
 
-A page of evil.example whose name is made to lead to this machine (DNS rebinding) is of one origin with us in the eyes of
-a browser, and its name would be written into links. Starlette's own middleware takes no IPv6 address and answers with
-plain text.
+A page of evil.example whose name is made to lead to this machine (DNS rebinding) is of one origin with us to a browser,
+and its name would be written into links. Starlette's own middleware takes no IPv6 address and answers with plain text.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ async def healthz() -> Alive:
 
 @router.get("/readyz", response_model=Ready, responses=documented(), summary="Ready")
 async def readyz(services: Using) -> Ready:
-    """Catalog, vectors, object store and model answered a second ago at most. Otherwise a problem names what is missing."""
+    """Catalog, vectors, object store and model answered within a second. Else a problem names what is missing."""
     checks = await services.readiness.look()
     missing = [name for name, answer in checks.items() if answer != OK]
     if missing:

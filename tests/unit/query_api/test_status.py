@@ -64,7 +64,7 @@ async def test_rejections_by_reason(client: httpx.AsyncClient, library: Library)
     assert body == {"results": [{"reason": "not_an_image", "objects": 2}, {"reason": "too_many_bytes", "objects": 1}]}
 
 
-async def test_ready_when_all_answer(client: httpx.AsyncClient, library: Library) -> None:
+async def test_ready_when_all_answer(client: httpx.AsyncClient) -> None:
     """Ready names every check."""
     checks = (await client.get("/readyz")).json()["checks"]
     assert checks == dict.fromkeys(("catalog", "vectors", "objects", "model"), "ok")
