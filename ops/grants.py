@@ -39,7 +39,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9_$-]{1,64}")
 
 
 def mysql_statements(database: str, *, user: str = READER, host: str = "%", password: str) -> list[str]:
-    """SQL for an administrator: a user who can select from the catalog only. Again: a new password. Raises ValueError."""
+    """SQL for an administrator: a user who can only read the catalog; again, a new password. Raises ValueError."""
     for name in (database, user):
         if not _IDENTIFIER.fullmatch(name):
             raise ValueError(f"{name!r} is no plain name for a database or user")
