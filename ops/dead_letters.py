@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -85,8 +85,15 @@ async def matching(settings: KafkaSettings, filters: Filters, *, resolved: bool 
             yield letter
 
 
-async def act(settings: KafkaSettings, action: Action, ids: Sequence[str], filters: Filters | None) -> list[LetterId]:
-    """Replay or drop the named letters, or all open ones that the filters let through; which they were.
+class Done(NamedTuple):
+    """Which letters were replayed or dropped, and why others could not be."""
+
+    letters: list[LetterId]
+    refused: list[str]
+
+
+async def act(settings: KafkaSettings, action: Action, ids: Sequence[str], filters: Filters | None) -> Done:
+    """Replay or drop the named letters, or all open ones that the filters let through; one refused stops no other.
 
     Raises RequestRefused for an id that is not there, before anything is done.
     """
@@ -95,11 +102,15 @@ async def act(settings: KafkaSettings, action: Action, ids: Sequence[str], filte
         letters = [await box.letter(LetterId.parse(text)) for text in ids]
     else:
         letters = [letter async for letter in matching(settings, filters)]
-    done = []
+    done = Done([], [])
     for letter in letters:
         if letter.resolution is None:
-            await (box.replay(letter) if action is Action.REPLAY else box.drop(letter))
-            done.append(letter.id)
+            try:
+                await (box.replay(letter) if action is Action.REPLAY else box.drop(letter))
+            except RequestRefused as refusal:
+                done.refused.append(str(refusal))
+            else:
+                done.letters.append(letter.id)
     return done
 
 
@@ -120,7 +131,9 @@ def as_json(letter: DeadLetter) -> dict[str, Any]:
         "key_hex": letter.key.hex() if letter.key is not None else None,
         "value": _text(letter.value),
         "value_hex": letter.value.hex() if letter.value is not None else None,
-        "headers": {name: value.decode(errors="replace") for name, value in letter.headers.items()},
+        "headers": {
+            name: None if value is None else value.decode(errors="replace") for name, value in letter.headers.items()
+        },
         "truncated": letter.truncated,
         "size": letter.size,
     }
@@ -200,7 +213,9 @@ def _act(action: Action, ids: Sequence[str], everything: bool, filters: Filters)
         raise RequestRefused("filters go with --all, not with ids")
     done = asyncio.run(act(load_settings().kafka, action, ids, filters if everything else None))
     verb = "replayed" if action is Action.REPLAY else "dropped"
-    typer.echo(f"{verb} {len(done)}{': ' + ' '.join(map(str, done)) if done else ''}")
+    typer.echo(f"{verb} {len(done.letters)}{': ' + ' '.join(map(str, done.letters)) if done.letters else ''}")
+    if done.refused:
+        raise RequestRefused("; ".join(done.refused))
 
 
 @app.command()

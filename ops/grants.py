@@ -39,7 +39,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9_$-]{1,64}")
 
 
 def mysql_statements(database: str, *, user: str = READER, host: str = "%", password: str) -> list[str]:
-    """SQL for an administrator: a user who can select from the catalog, and nothing else. Raises ValueError."""
+    """SQL for an administrator: a user who can only read the catalog; again, a new password. Raises ValueError."""
     for name in (database, user):
         if not _IDENTIFIER.fullmatch(name):
             raise ValueError(f"{name!r} is no plain name for a database or user")
@@ -48,9 +48,12 @@ def mysql_statements(database: str, *, user: str = READER, host: str = "%", pass
     if "'" in password or "\\" in password:
         raise ValueError("choose a password without quotes and backslashes")
     account = f"'{user}'@'{host}'"
+    # In a GRANT, `_` stands for any character.
+    pattern = database.replace("_", r"\_")
     return [
         f"CREATE USER IF NOT EXISTS {account} IDENTIFIED BY '{password}'",
-        f"GRANT SELECT ON `{database}`.* TO {account}",
+        f"ALTER USER {account} IDENTIFIED BY '{password}'",
+        f"GRANT SELECT ON `{pattern}`.* TO {account}",
     ]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
+from ipaddress import IPv6Address, IPv6Network
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -18,10 +19,12 @@ from starlette.requests import cookie_parser
 from starlette.types import Scope
 
 from query_api.errors import Unauthorized
+from stores.addresses import parsed_address
 
 COOKIE = "twinlens_key"
 HEADER = "X-API-Key"
 _MAX_KEY_LENGTH = 512
+_NETWORK_BITS = 64
 
 
 class ApiKeys:
@@ -51,10 +54,14 @@ class ApiKeys:
         key = presented_key(Headers(scope=scope))
         return self.name_of(key) if key else None
 
+    def is_stranger(self, scope: Scope) -> bool:
+        """Whether a key is asked for and the request, which was admitted, came without one."""
+        return self.required and scope["state"]["key_name"] is None
+
 
 def hash_of(key: str) -> str:
-    """What the settings hold of a key."""
-    return hashlib.sha256(key.encode()).hexdigest()
+    """What the settings hold of a key. JSON can name lone surrogates, which no key has: they are let through."""
+    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
 
 
 def presented_key(headers: Headers) -> str | None:
@@ -66,11 +73,16 @@ def presented_key(headers: Headers) -> str | None:
 
 
 def client_of(scope: Scope, key_name: str | None) -> str:
-    """What limits are counted under: the key's name, else the address."""
+    """What limits are counted under: the key's name, else the address; of IPv6 the network, which is one customer's."""
     if key_name is not None:
         return f"key:{key_name}"
     client = scope.get("client")
-    return f"address:{client[0] if client else 'unknown'}"
+    if client is None:
+        return "address:unknown"
+    address = parsed_address(client[0])
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+        return f"address:{IPv6Network((address, _NETWORK_BITS), strict=False)}"
+    return f"address:{client[0]}"
 
 
 # These only document the three ways; the middleware has looked at the key before any route runs.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage
@@ -19,7 +22,9 @@ from schemas.settings import ApiSettings
 
 ALWAYS_ADMITTED = ("/healthz", "/readyz", "/metrics")
 _RATED = ("/v1/", "/sample/", "/meta/")
-_UNRATED_ENDS = ("/thumbnail", "/file")
+_UNRATED = re.compile(r"/v1/images/[^/]+/(file|thumbnail)")
+_STRANGERS_PART = 4
+"""Where keys are asked for, callers without one have a quarter of all places, and one address half of that."""
 
 
 class Admission:
@@ -31,6 +36,8 @@ class Admission:
         self._keys = keys
         self._metrics = metrics
         self._in_flight = 0
+        self._strangers = 0
+        self._strangers_places = max(1, settings.max_concurrency // _STRANGERS_PART)
         self._per_client: Counter[str] = Counter()
         self._rate: RateLimitItem | None = parse(settings.rate_limit) if settings.rate_limit else None
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
@@ -45,34 +52,43 @@ class Admission:
         if scope["path"] in ALWAYS_ADMITTED:
             await self._app(scope, receive, send)
             return
-        problem = self._too_many(client) or await self._too_fast(client, scope["path"])
+        stranger = self._keys.is_stranger(scope)
+        problem = self._too_many(client, stranger=stranger) or await self._too_fast(client, scope["path"])
         if problem is not None:
             await problem_response(problem, state.get("request_id"), path=scope["path"])(scope, receive, send)
             return
-        await self._admitted(client, scope, receive, send)
+        with self._place(client, stranger=stranger):
+            await self._app(scope, receive, send)
 
-    async def _admitted(self, client: str, scope: Scope, receive: Receive, send: Send) -> None:
+    @contextmanager
+    def _place(self, client: str, *, stranger: bool) -> Iterator[None]:
         self._in_flight += 1
+        self._strangers += stranger
         self._per_client[client] += 1
         try:
-            await self._app(scope, receive, send)
+            yield
         finally:
             self._in_flight -= 1
+            self._strangers -= stranger
             self._per_client[client] -= 1
             if not self._per_client[client]:
                 del self._per_client[client]
 
-    def _too_many(self, client: str) -> RequestProblem | None:
-        if self._in_flight >= self._settings.max_concurrency:
-            self._metrics.shed.labels("concurrency").inc()
-            return Overloaded("The service is answering all the requests that it takes at once.")
-        if self._per_client[client] >= self._settings.max_concurrency_per_client:
+    def _too_many(self, client: str, *, stranger: bool) -> RequestProblem | None:
+        own = self._settings.max_concurrency_per_client
+        if stranger:
+            own = min(own, max(1, self._strangers_places // 2))
+        if self._per_client.get(client, 0) >= own:
             self._metrics.shed.labels("client_concurrency").inc()
             return RateLimited("You have too many requests open at once.", headers={"Retry-After": "1"})
+        full = self._in_flight >= self._settings.max_concurrency
+        if full or (stranger and self._strangers >= self._strangers_places):
+            self._metrics.shed.labels("concurrency").inc()
+            return Overloaded("The service is answering all the requests that it takes at once.")
         return None
 
     async def _too_fast(self, client: str, path: str) -> RequestProblem | None:
-        if self._rate is None or not path.startswith(_RATED) or path.endswith(_UNRATED_ENDS):
+        if self._rate is None or not path.startswith(_RATED) or _UNRATED.fullmatch(path):
             return None
         if await self._limiter.hit(self._rate, client):
             return None

@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from query_api.access import ApiKeys, require_key
 from query_api.admission import Admission
 from query_api.body_guard import BodyGuard, ByteBudget
+from query_api.hosts import KnownHosts
 from query_api.live_model import LiveModel
 from query_api.observing import Observing
 from query_api.page import Page, image_hosts
@@ -107,7 +108,8 @@ def _add_middleware(app: FastAPI, services: Services) -> None:
         BodyGuard,
         max_bytes=api.max_request_bytes,
         timeout_s=api.body_timeout_s,
-        budget=ByteBudget(api.max_bytes_in_flight, metrics),
+        budget=ByteBudget(api.max_bytes_in_flight, metrics, largest_request=api.max_request_bytes),
+        keys=app.state.keys,
     )
     app.add_middleware(Admission, settings=api, keys=app.state.keys, metrics=metrics)
     if api.cors_origins:
@@ -118,6 +120,7 @@ def _add_middleware(app: FastAPI, services: Services) -> None:
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "Range", "If-None-Match"],
             expose_headers=["X-Request-ID", "Retry-After", "ETag", "Content-Range"],
         )
+    app.add_middleware(KnownHosts, public_url=api.public_url, allowed=api.allowed_hosts)
     app.add_middleware(Observing, metrics=metrics, open_to_origins=bool(api.cors_origins))
 
 

@@ -3,52 +3,73 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from query_api.access import ApiKeys
 from query_api.errors import BodyTimeout, Overloaded, TooLarge
 from query_api.metrics import Metrics
 
+OPEN_BODY_BYTES = 4096
+"""The largest body that is read without a key: to sign in, and of strangers where keys are asked for."""
+OPEN_BODY_TIMEOUT_S = 5.0
+"""How long a stranger may take to send it: a place that is held longer is missing to others who sign in."""
+SIGN_IN_PATH = "/v1/session"
+
 
 class ByteBudget:
-    """Bytes of bodies that the process holds at one moment."""
+    """Bytes of bodies that the process holds at one moment.
 
-    def __init__(self, limit: int, metrics: Metrics) -> None:
+    A client has a share of half of them, but always as many as its largest request may have.
+    """
+
+    def __init__(self, limit: int, metrics: Metrics, *, largest_request: int) -> None:
         self._limit = limit
+        self._share = max(limit // 2, min(limit, largest_request))
         self._metrics = metrics
-        self.held = 0
+        self._held: Counter[str] = Counter()
 
-    def take(self, count: int) -> None:
+    def take(self, client: str, count: int) -> None:
         """Count bytes in. Raises Overloaded where they are too many; waiting would hold what came before."""
-        if self.held + count > self._limit:
+        if self._held.total() + count > self._limit or self._held.get(client, 0) + count > self._share:
             self._metrics.shed.labels("bytes").inc()
             raise Overloaded("Too many bytes are being uploaded at the moment; try again in a second.")
-        self.held += count
+        self._held[client] += count
 
-    def give_back(self, count: int) -> None:
+    def give_back(self, client: str, count: int) -> None:
         """Count bytes out."""
-        self.held -= count
+        self._held[client] -= count
+        if not self._held[client]:
+            del self._held[client]
 
 
 class BodyGuard:
     """ASGI middleware. Its exceptions leave through the route that reads the body, which answers with a problem."""
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, timeout_s: float, budget: ByteBudget) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int, timeout_s: float, budget: ByteBudget, keys: ApiKeys) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
         self._budget = budget
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = _GuardedBody(receive, _declared(scope), self._max_bytes, self._timeout_s, self._budget)
+        client = scope["state"]["client"]
+        max_bytes, timeout_s = self._max_bytes, self._timeout_s
+        if scope["path"] == SIGN_IN_PATH or self._keys.is_stranger(scope):
+            max_bytes, timeout_s = min(max_bytes, OPEN_BODY_BYTES), min(timeout_s, OPEN_BODY_TIMEOUT_S)
+        body = _GuardedBody(receive, _declared(scope), max_bytes, timeout_s, partial(self._budget.take, client))
         try:
             await self._app(scope, body.receive, _Stalling(send, self._timeout_s).send)
         finally:
-            self._budget.give_back(body.taken)
+            self._budget.give_back(client, body.taken)
 
 
 def _declared(scope: Scope) -> int:
@@ -60,12 +81,14 @@ def _declared(scope: Scope) -> int:
 
 
 class _GuardedBody:
-    def __init__(self, receive: Receive, declared: int, max_bytes: int, timeout_s: float, budget: ByteBudget) -> None:
+    def __init__(
+        self, receive: Receive, declared: int, max_bytes: int, timeout_s: float, take: Callable[[int], None]
+    ) -> None:
         self._receive = receive
         self._declared = declared
         self._max_bytes = max_bytes
         self._deadline = asyncio.get_running_loop().time() + timeout_s
-        self._budget = budget
+        self._take = take
         self._complete = False
         self.taken = 0
 
@@ -82,7 +105,7 @@ class _GuardedBody:
         if message["type"] == "http.request":
             count = len(message.get("body", b""))
             self._check(self.taken + count)
-            self._budget.take(count)
+            self._take(count)
             self.taken += count
             self._complete = not message.get("more_body", False)
         return message

@@ -7,7 +7,7 @@ RequestProblem
 ├── UrlNotFetched 422         ├── BodyTimeout 408         ├── Misconfigured 503
 ├── UrlSearchDisabled 403     ├── UnsupportedMediaType 415├── AnswerTimeout 503
 ├── Unauthorized 401          ├── ReadOnly 405            └── InternalError 500
-└── NotFound 404
+├── NotFound 404              └── UnknownHost 421
 """
 
 from __future__ import annotations
@@ -107,6 +107,12 @@ class UnsupportedMediaType(RequestProblem):
     """The route does not take bodies of this type."""
 
     status, code, title = 415, "unsupported_media_type", "This type of body is not taken here"
+
+
+class UnknownHost(RequestProblem):
+    """The request names a host that this service does not go by."""
+
+    status, code, title = 421, "unknown_host", "This host is not answered for"
 
 
 class ReadOnly(RequestProblem):

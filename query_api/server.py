@@ -17,6 +17,7 @@ from uvicorn.supervisors import Multiprocess
 
 from query_api.app import build
 from query_api.metrics import SHARED_FOLDER_VARIABLE
+from query_api.protocol import BoundedHttp
 from schemas.settings import Settings
 
 BACKLOG = 512
@@ -59,7 +60,7 @@ def _config(settings: Settings, app: FastAPI | Callable[[], FastAPI]) -> uvicorn
         timeout_graceful_shutdown=STOP_WITHIN_S,
         timeout_worker_healthcheck=START_WITHIN_S,
         backlog=BACKLOG,
-        h11_max_incomplete_event_size=32 * 1024,
+        http=BoundedHttp,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Protocol
 
@@ -16,6 +16,7 @@ from query_api.links import Links
 from query_api.live_model import ModelSource
 from query_api.metrics import Metrics
 from query_api.outage_log import OutageLog
+from query_api.readiness import Check, Readiness
 from query_api.thumbnails import Thumbnails
 from query_api.vector_count import VectorCount
 from schemas.settings import Settings
@@ -63,7 +64,8 @@ class Services:
     thumbnails: Thumbnails
     vector_count: VectorCount
     links: Links
-    outage_log: OutageLog = field(default_factory=OutageLog)
+    outage_log: OutageLog
+    readiness: Readiness
 
     def close(self) -> None:
         """End the threads; the ports belong to who made them."""
@@ -81,6 +83,7 @@ def assemble(settings: Settings, ports: Ports) -> Services:
         max_side=settings.limits.max_side,
         max_memory=settings.limits.max_decode_memory,
     )
+    outage_log = OutageLog()
     pool = CpuPool(threads=api.decode_threads, max_waiting=api.max_waiting, metrics=metrics)
     return Services(
         settings=settings,
@@ -94,7 +97,22 @@ def assemble(settings: Settings, ports: Ports) -> Services:
         thumbnails=Thumbnails(ports.objects, pool, limits, metrics, max_bytes=api.thumbnail_cache_bytes),
         vector_count=VectorCount(ports.vectors),
         links=Links(api.public_url),
+        outage_log=outage_log,
+        readiness=Readiness(_checks(settings, ports), outage_log),
     )
+
+
+def _checks(settings: Settings, ports: Ports) -> dict[str, Check]:
+    async def objects() -> None:
+        for bucket in settings.objects.buckets:
+            await ports.objects.check(bucket)
+
+    return {
+        "catalog": ports.catalog.check,
+        "vectors": ports.vectors.check,
+        "objects": objects,
+        "model": ports.model.current,
+    }
 
 
 async def services_of(request: Request) -> Services:

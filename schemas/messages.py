@@ -7,6 +7,7 @@ meaning. Readers ignore fields that they do not know, and refuse versions that t
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple, Self
 from urllib.parse import quote_plus, unquote_plus
@@ -22,6 +23,12 @@ VERSION = 1
 
 MAX_NESTING = 64
 """Deeper JSON than this is refused before parsing, so that no input can exhaust the stack."""
+
+MAX_STRUCTURE = 50_000
+"""Brackets, braces, commas and quotes of a message, also within strings: a value takes some hundred bytes of memory."""
+_STRUCTURE = (b"[", b"{", b",", b'"')
+_TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+"""Strings, whole or to the end, and what nests. It never goes back, however hostile the input is."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -67,38 +74,26 @@ _FAULT_RANKS: dict[tuple[int | str, ...], int] = {("schema",): 0, ("request_id",
 
 
 def load_json(value: bytes | None) -> Any:
-    """The JSON value of a message. Raises MalformedMessage, also for a nesting that is absurdly deep."""
+    """The JSON value of a message. Raises MalformedMessage, also for too many parts or too deep a nesting."""
     if value is None:
         raise MalformedMessage("the message has no value")
+    if sum(map(value.count, _STRUCTURE)) > MAX_STRUCTURE:
+        raise MalformedMessage(f"JSON of more than {MAX_STRUCTURE:,} parts")
+    if _nesting(value) > MAX_NESTING:
+        raise MalformedMessage(f"JSON nested deeper than {MAX_NESTING} levels")
     try:
-        text = value.decode()
-        if _nesting(text) > MAX_NESTING:
-            raise MalformedMessage(f"JSON nested deeper than {MAX_NESTING} levels")
-        return json.loads(text)
+        return json.loads(value.decode())
     except ValueError as error:
         raise MalformedMessage(f"not JSON in UTF-8: {error}") from error
 
 
-def _nesting(text: str) -> int:
-    """An upper bound of the depth: brackets within strings count too, which only matters for hostile input."""
-    if text.count("[") + text.count("{") <= MAX_NESTING:
-        return 0
+def _nesting(value: bytes) -> int:
     depth = deepest = 0
-    in_string = escaped = False
-    for char in text:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == '"':
-                in_string = False
-        elif char == '"':
-            in_string = True
-        elif char in "[{":
+    for token in _TOKENS.finditer(value):
+        if token[0] in (b"[", b"{"):
             depth += 1
             deepest = max(deepest, depth)
-        elif char in "]}":
+        elif token[0] in (b"]", b"}"):
             depth -= 1
     return deepest
 

@@ -266,6 +266,7 @@ class ApiSettings(Section):
     port: Annotated[int, Field(ge=0, le=65535)] = 6200
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     public_url: Annotated[str, Field(pattern=r"^(https?://[^/]+(/.*[^/])?)?$")] = ""
+    allowed_hosts: tuple[str, ...] = ()
     max_request_bytes: Positive = 64 * 1024 * 1024
     max_pictures: Annotated[int, Field(ge=1, le=64)] = 8
     max_bytes_in_flight: Positive = 256 * 1024 * 1024

@@ -14,6 +14,10 @@ _GLOBAL_V6: Final = IPv6Network("2000::/3")
 _NOT_PUBLIC: Final[tuple[Network, ...]] = (
     # Python's tables know most of these; which ones depends on its version.
     IPv4Network("100.64.0.0/10"),  # carrier-grade NAT (RFC 6598); some clouds keep their metadata service here
+    IPv4Network("161.26.0.0/16"),  # IBM Cloud's own services, from within only
+    IPv4Network("166.8.0.0/14"),  # the same
+    IPv4Network("168.63.129.16/32"),  # Azure's platform, which hands out configuration and keys to its machines
+    IPv4Network("199.36.153.0/28"),  # Google's APIs, from within its cloud
     IPv4Network("192.0.0.0/24"),  # protocol assignments (RFC 6890)
     IPv4Network("192.88.99.0/24"),  # 6to4 relays (RFC 7526)
     IPv4Network("198.18.0.0/15"),  # benchmarks (RFC 2544)

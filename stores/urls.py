@@ -175,7 +175,7 @@ def _target(url: httpx.URL, answer: httpx.Response) -> str:
         raise RefusedUrl(f"the server answered {answer.status_code} without a place to go on")
     try:
         return str(url.join(location))
-    except httpx.InvalidURL as error:
+    except (httpx.InvalidURL, ValueError) as error:
         raise RefusedUrl(f"the server redirects to what is no URL: {error}") from error
 
 

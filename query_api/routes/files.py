@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1/images/{image_id}", tags=["files"])
 FILE_CSP = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 """Should a browser take a file for a document all the same: no script, no origin, nothing loaded."""
 _UNKNOWN_TYPE = "application/octet-stream"
-_FOREVER = "public, max-age=31536000, immutable"
+_FOREVER = "max-age=31536000, immutable"
 _ASK_AGAIN = "private, no-cache"
 
 ImageId = Annotated[str, Path(description="An image's id.")]
@@ -155,7 +155,7 @@ async def get_thumbnail(
         raise NotFound(f"There is no thumbnail: the picture is {state}{f' ({reason})' if reason else ''}.")
     tag = quoted(f"{version_of(image.sha256)}-{size}")
     if is_current(request.headers.get("if-none-match"), tag):
-        return Response(status_code=304, headers={"ETag": tag, "Cache-Control": _caching(v, image.sha256)})
+        return Response(status_code=304, headers={"ETag": tag, "Cache-Control": _caching(request, v, image.sha256)})
     try:
         made = await while_connected(request, services, services.thumbnails.get(image.ref, image.sha256, int(size)))
     except UndecodableImage as error:
@@ -164,12 +164,14 @@ async def get_thumbnail(
         raise _gone(image)
     headers = {
         "ETag": quoted(f"{version_of(made.sha256)}-{size}"),
-        "Cache-Control": _caching(v, made.sha256),
+        "Cache-Control": _caching(request, v, made.sha256),
         "Content-Security-Policy": FILE_CSP,
     }
     return Response(made.jpeg, headers=headers, media_type="image/jpeg")
 
 
-def _caching(version: str | None, sha256: str) -> str:
-    """Only an address that names the version it shows stays right for ever."""
-    return _FOREVER if version == version_of(sha256) else _ASK_AGAIN
+def _caching(request: Request, version: str | None, sha256: str) -> str:
+    """Only an address that names the version it shows stays right for ever; what needs a key is for its holder."""
+    if version != version_of(sha256):
+        return _ASK_AGAIN
+    return f"{'private' if request.app.state.keys.required else 'public'}, {_FOREVER}"

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from fastapi import APIRouter, HTTPException, Request
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from starlette.responses import Response
 
 from query_api.access import COOKIE, ApiKeys
 from query_api.answers import Answer
-from query_api.errors import Unauthorized
-from query_api.problems import documented
+from query_api.body_guard import SIGN_IN_PATH
+from query_api.errors import Unauthorized, UnsupportedMediaType
+from query_api.problems import documented, invalid
+from query_api.uploads import media_type
 
-router = APIRouter(prefix="/v1/session", tags=["session"])
+router = APIRouter(prefix=SIGN_IN_PATH, tags=["session"])
+_JSON = "application/json"
 
 
 class Credentials(BaseModel):
@@ -41,18 +45,38 @@ async def get_session(request: Request) -> SessionState:
 _NOTHING: dict[int | str, dict[str, Any]] = {204: {"description": "Done."}}
 
 
+_BODY: dict[str, Any] = {"required": True, "content": {_JSON: {"schema": Credentials.model_json_schema()}}}
+
+
 @router.post(
-    "", status_code=204, response_class=Response, responses={**_NOTHING, **documented(400, 413, 422)}, summary="Sign in"
+    "",
+    status_code=204,
+    response_class=Response,
+    responses={**_NOTHING, **documented(400, 408, 413, 415, 422)},
+    openapi_extra={"requestBody": _BODY},
+    summary="Sign in",
 )
-async def sign_in(request: Request, credentials: Credentials) -> Response:
+async def sign_in(request: Request) -> Response:
     """Set a cookie that stands for the key: for this origin only, out of reach of scripts, until the browser closes."""
     keys: ApiKeys = request.app.state.keys
-    key = credentials.api_key.get_secret_value()
+    if media_type(request) != _JSON:
+        raise UnsupportedMediaType(f"Send the key as {_JSON}.")
+    key = _credentials(await request.body()).api_key.get_secret_value()
     if not keys.required or keys.name_of(key) is None:
         raise Unauthorized("This is no valid API key.")
     response = Response(status_code=204)
     response.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=request.url.scheme == "https", path="/")
     return response
+
+
+def _credentials(body: bytes) -> Credentials:
+    """What the body says. Read here and not by FastAPI, which has a problem of its own for a body that is too large."""
+    try:
+        return Credentials.model_validate(json.loads(body))
+    except ValidationError as error:
+        raise invalid(error.errors(include_url=False, include_input=False), within="body") from error
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, "The body is no JSON.") from error
 
 
 @router.delete("", status_code=204, response_class=Response, responses={**_NOTHING, **documented()}, summary="Sign out")

@@ -10,10 +10,11 @@ takes without harm.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
@@ -28,6 +29,10 @@ PREFIX = "dead-letter-"
 RESOLVES = f"{PREFIX}resolves"
 RESOLUTION = f"{PREFIX}resolution"
 FETCH_WAIT_MS = 1000
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MS = 200_000_000_000_000
+"""In the year 8307: a later time may not be one that Python knows."""
 
 
 class Resolution(StrEnum):
@@ -50,7 +55,7 @@ class LetterId(NamedTuple):
     def parse(cls, text: str) -> Self:
         """From ``partition:offset``. Raises RequestRefused."""
         partition, _, offset = text.partition(":")
-        if not (partition.isdecimal() and offset.isdecimal()):
+        if not (_NUMBER.fullmatch(partition) and _NUMBER.fullmatch(offset)):
             raise RequestRefused(f"{text!r} is no id of a dead letter; one looks like 3:17")
         return cls(int(partition), int(offset))
 
@@ -62,8 +67,8 @@ class DeadLetter:
     id: LetterId
     key: bytes | None
     value: bytes | None
-    headers: Mapping[str, bytes]
-    """The message's own headers."""
+    headers: Mapping[str, bytes | None]
+    """The message's own headers, which may be null."""
     topic: str
     partition: int
     offset: int
@@ -84,7 +89,7 @@ class DeadLetter:
         facts = {
             name.removeprefix(PREFIX): value.decode(errors="replace")
             for name, value in headers.items()
-            if name.startswith(PREFIX)
+            if name.startswith(PREFIX) and value is not None
         }
         return cls(
             id=LetterId(record.partition, record.offset),
@@ -106,15 +111,22 @@ class DeadLetter:
 
 
 def _number(text: str | None) -> int:
-    return int(text) if text is not None and text.isdecimal() else 0
+    return int(text) if text is not None and _NUMBER.fullmatch(text) else 0
 
 
 def _time(text: str | None, timestamp_ms: int) -> datetime:
-    """When the message was put aside; the broker's own time if the header is not there."""
+    """When the message was put aside; the message's own time, which anybody may set, where none is there."""
     try:
-        return datetime.fromisoformat(text or "")
+        found = datetime.fromisoformat(text or "")
     except ValueError:
-        return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+        return _EPOCH + timedelta(milliseconds=min(max(timestamp_ms, 0), _LAST_MS))
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def resolved_by(record: Any) -> LetterId | None:
+    """The letter that this message is a marker of, or None for a letter, and for what only looks like a marker."""
+    offset = (dict(record.headers).get(RESOLVES) or b"").decode(errors="replace")
+    return LetterId(record.partition, int(offset)) if _NUMBER.fullmatch(offset) else None
 
 
 class KafkaDeadLetters:
@@ -131,13 +143,13 @@ class KafkaDeadLetters:
         """
         resolutions: dict[LetterId, str] = {}
         async for record in self._records():
-            headers = dict(record.headers)
-            if RESOLVES in headers:
-                letter_id = LetterId(record.partition, int(headers[RESOLVES]))
-                resolutions[letter_id] = headers.get(RESOLUTION, b"").decode(errors="replace")
+            letter_id = resolved_by(record)
+            if letter_id is not None:
+                what = dict(record.headers).get(RESOLUTION) or b""
+                resolutions[letter_id] = what.decode(errors="replace")
         async for record in self._records():
             resolution = resolutions.get(LetterId(record.partition, record.offset))
-            if not any(name == RESOLVES for name, _ in record.headers) and (resolved or resolution is None):
+            if resolved_by(record) is None and (resolved or resolution is None):
                 yield DeadLetter.of(record, resolution)
 
     async def letter(self, letter_id: LetterId) -> DeadLetter:

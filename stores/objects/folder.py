@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 
 from schemas.errors import BucketOutage, ObjectStoreOutage, ObjectTooLarge, PreconditionFailed, RequestRefused
 from schemas.records import ObjectRef, ObjectState
-from stores.objects.folder_files import link_new, make_parents, piece_of, settled, translated, unfinished
+from stores.objects.folder_files import open_file, piece_of, place, remove, settled, translated, unfinished
 from stores.objects.folder_layout import path_of, stays_within, walk
 from stores.objects.folder_versions import Notes, etag_of, last_modified_of
 from stores.objects.keys import checked_bucket
@@ -131,10 +131,7 @@ class FolderObjects:
                 self._require(ref, path, if_match)
                 etag = etag_of(file.stat())
                 self._notes.write(ref, etag, content_type, names)
-                if if_absent:
-                    link_new(file, path)
-                else:
-                    file.replace(path)
+                place(file, self._root / ref.bucket, path, if_absent=if_absent)
                 self._notes.forget(ref, but=etag)
                 return etag
 
@@ -176,9 +173,8 @@ class FolderObjects:
         before = self._bucket_identity(ref.bucket)
         with translated(f"look at {ref}"):
             try:
-                stat = path.stat()
-                if path.is_file() and stays_within(self._root / ref.bucket, path):
-                    return stat
+                with open_file(self._root / ref.bucket, path) as file:
+                    return os.fstat(file.fileno())
             except (FileNotFoundError, NotADirectoryError):
                 pass
         if self._bucket_identity(ref.bucket) != before:
@@ -194,7 +190,7 @@ class FolderObjects:
         if self._stat(ref, path) is not None:
             with translated(f"read {ref}"):
                 try:
-                    return path.open("rb")
+                    return open_file(self._root / ref.bucket, path)
                 except FileNotFoundError:
                     self._bucket_identity(ref.bucket)
         if missing_is_lost:
@@ -230,7 +226,6 @@ class FolderObjects:
     def _require(self, ref: ObjectRef, path: Path, if_match: str | None) -> None:
         """That the object can be written there, and is the version ``if_match`` if that is given."""
         bucket_path = self._root / ref.bucket
-        make_parents(bucket_path, path)
         if not stays_within(bucket_path, path):
             raise RequestRefused(f"{ref} is a link that leads out of the bucket")
         if if_match is not None:
@@ -241,5 +236,5 @@ class FolderObjects:
     def _delete(self, ref: ObjectRef, path: Path) -> None:
         with self._changing, translated(f"delete {ref}"):
             if self._stat(ref, path) is not None:
-                path.unlink(missing_ok=True)
+                remove(self._root / ref.bucket, path)
             self._notes.forget(ref)

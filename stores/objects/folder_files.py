@@ -6,13 +6,14 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO, Final
 
 from schemas.errors import ObjectStoreOutage, PreconditionFailed, RequestRefused
-from stores.objects.folder_layout import HIDDEN_FOLDER
+from stores.objects.folder_layout import HIDDEN_FOLDER, inside
 from stores.objects.folder_versions import etag_of
 
 _TICK_NS: Final = 20_000_000
@@ -47,21 +48,70 @@ def unfinished(root: Path, data: bytes) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def make_parents(bucket_path: Path, path: Path) -> None:
-    """Make the folders between the bucket and the file, and never the bucket, which may be away for a while."""
-    for parent in reversed(path.relative_to(bucket_path).parents[:-1]):
-        (bucket_path / parent).mkdir(exist_ok=True)
+@contextmanager
+def opened_folder(bucket_path: Path, segments: Sequence[str], *, make: bool = False) -> Iterator[int]:
+    """A descriptor of a folder below the bucket, each segment opened without following links.
 
-
-def link_new(source: Path, path: Path) -> None:
-    """Put the file there under a second name, unless a file is there: against other processes too.
-
-    Raises PreconditionFailed.
+    What was looked at before may be a link by now; what was opened so stays in the bucket. ``make`` makes the folders
+    that are missing, and never the bucket, which may be away for a while. Raises OSError, for a link that of ENOTDIR.
     """
+    folder = os.open(bucket_path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.link(source, path)
-    except FileExistsError as error:
-        raise PreconditionFailed(f"{path.name} is there already") from error
+        for segment in segments:
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(segment, dir_fd=folder)
+            inner = os.open(segment, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def open_file(bucket_path: Path, path: Path) -> BinaryIO:
+    """The file at the path; links to it are followed where they stay in the bucket.
+
+    Raises FileNotFoundError where there is no such file, or one that is no regular file.
+    """
+    *folders, name = inside(bucket_path, path)
+    try:
+        with opened_folder(bucket_path, folders) as folder:
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+            raise FileNotFoundError(path) from error
+        raise
+    if not S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise FileNotFoundError(path)
+    return os.fdopen(file, "rb")
+
+
+def place(source: Path, bucket_path: Path, path: Path, *, if_absent: bool) -> None:
+    """Move the file there, or give it a second name where none is there: against other processes too.
+
+    Makes the folders between. Raises PreconditionFailed, and OSError for a folder that is a link.
+    """
+    *folders, name = path.relative_to(bucket_path).parts
+    with opened_folder(bucket_path, folders, make=True) as folder:
+        if not if_absent:
+            os.replace(source, name, dst_dir_fd=folder)
+            return
+        try:
+            os.link(source, name, dst_dir_fd=folder)
+        except FileExistsError as error:
+            raise PreconditionFailed(f"{path.name} is there already") from error
+
+
+def remove(bucket_path: Path, path: Path) -> None:
+    """Remove the file, or the link; a folder that is a link isn't entered."""
+    *folders, name = path.relative_to(bucket_path).parts
+    try:
+        with opened_folder(bucket_path, folders) as folder:
+            os.unlink(name, dir_fd=folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return
 
 
 def settled(file: BinaryIO) -> os.stat_result:

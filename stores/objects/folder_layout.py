@@ -40,6 +40,14 @@ def stays_within(bucket_path: Path, path: Path) -> bool:
     return path.resolve().is_relative_to(bucket_path.resolve())
 
 
+def inside(bucket_path: Path, path: Path) -> tuple[str, ...]:
+    """The segments below the bucket, with all links followed. Raises FileNotFoundError for what leads out of it."""
+    found, bucket = path.resolve(), bucket_path.resolve()
+    if found == bucket or not found.is_relative_to(bucket):
+        raise FileNotFoundError(path)
+    return found.relative_to(bucket).parts
+
+
 def key_of(bucket_path: Path, path: Path) -> str | None:
     """The key of the object that the path is or was, or None where it can't be one."""
     segments = path.relative_to(bucket_path).parts

@@ -84,6 +84,13 @@ def test_no_secret_is_written_down(service: dict[str, Any]) -> None:
     assert "env_file" not in service
 
 
+def test_who_may_ask_is_passed_on() -> None:
+    """Keys, rate, proxies and names of the service that `.env` has reach the query service; none is overridden."""
+    passed_on = {name for name, value in SERVICES["api"]["environment"].items() if value is None}
+    settings = ("KEY_HASHES", "RATE_LIMIT", "TRUSTED_PROXIES", "PUBLIC_URL", "ALLOWED_HOSTS")
+    assert passed_on == {f"TWINLENS_API__{name}" for name in settings}
+
+
 @every_service
 def test_data_lies_in_named_volumes(service: dict[str, Any]) -> None:
     """A mount is a declared volume, or a file of this repository that can only be read."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ops.dead_letters import Filters, as_json, moment
+from ops.dead_letters import Action, Filters, act, as_json, moment
 from schemas.errors import MalformedMessage, RequestRefused
-from stores.broker.dead_letters import DeadLetter, LetterId
+from schemas.settings import KafkaSettings
+from stores.broker.dead_letters import DeadLetter, KafkaDeadLetters, LetterId, resolved_by
 from streams.deliveries import Delivery, dead_letter
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+HOSTILE = (None, b"", b"\xff", b"many", b"9" * 5_000, "٣".encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +28,7 @@ class Record:
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: tuple[tuple[str, bytes | None], ...]
     timestamp: int = 0
 
 
@@ -65,6 +70,45 @@ def test_a_foreign_message_in_the_topic_is_shown_too() -> None:
     """A message without our headers is listed with what is known of it."""
     found = DeadLetter.of(Record(0, 0, None, b"x", (("dead-letter-attempts", b"many"),), timestamp=1_000))
     assert (found.topic, found.attempts, found.time) == ("", 0, datetime.fromtimestamp(1, UTC))
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_headers_of_any_kind_are_shown(value: bytes | None) -> None:
+    """Null, no text, no number or a giant one: the letter is shown, and no marker of another."""
+    names = ("attempts", "partition", "offset", "size", "time", "topic", "stage", "error", "resolves")
+    headers = (*((f"dead-letter-{name}", value) for name in names), ("own", value))
+    record = Record(0, 0, None, None, headers, timestamp=2**63 - 1)
+    found = DeadLetter.of(record)
+    assert (found.attempts, found.size) == (0, 0)
+    assert Filters(since=NOW).let_through(found)
+    assert as_json(found)["time"].startswith("8307-")
+    assert resolved_by(record) is None
+
+
+def test_a_time_without_a_zone_is_compared() -> None:
+    """A foreign message's time counts as UTC."""
+    found = DeadLetter.of(Record(0, 0, None, b"x", (("dead-letter-time", b"2026-01-02T12:00:00"),)))
+    assert found.time == NOW
+
+
+async def test_a_letter_that_can_not_be_replayed_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A truncated one is refused with its reason, and those behind it are replayed."""
+    sent = []
+
+    async def replay(_box: KafkaDeadLetters, letter: DeadLetter) -> None:
+        if letter.truncated:
+            raise RequestRefused("truncated")
+        sent.append(letter)
+
+    async def letters(_box: KafkaDeadLetters, *, resolved: bool = False) -> AsyncIterator[DeadLetter]:
+        assert not resolved
+        yield letter(bytes(200_000), max_bytes=100_000)
+        yield letter()
+
+    monkeypatch.setattr(KafkaDeadLetters, "replay", replay)
+    monkeypatch.setattr(KafkaDeadLetters, "letters", letters)
+    done = await act(KafkaSettings(), Action.REPLAY, [], Filters())
+    assert (len(done.letters), done.refused, len(sent)) == (1, ["truncated"], 1)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,14 @@ from contextlib import asynccontextmanager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+import httpx
 import pytest
+from hypothesis import given, strategies
 
 from schemas.errors import RefusedUrl
 from stores.addresses import is_public
-from stores.urls import Fetched, GuardedFetcher, UnreachableUrl
+from stores.urls import Fetched, GuardedFetcher, UnreachableUrl, _target
+from tests.fuzzing import fuzz, fuzz_settings
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 MAX = 100_000
@@ -135,6 +138,7 @@ FORBIDDEN = [
     "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255", "192.88.99.1",
     "::1", "::", "fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
     "::ffff:169.254.169.254", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1", "2002:7f00:1::",
+    "168.63.129.16", "161.26.0.7", "166.8.0.1", "199.36.153.8", "::ffff:168.63.129.16",
     "2002:a9fe:a9fe::1", "2001:0:1::1", "2001:db8::1", "3fff::1", "100::1", "fec0::1", "5f00::1",
 ]  # fmt: skip
 PUBLIC = [
@@ -209,7 +213,7 @@ async def test_redirects_are_followed_and_checked() -> None:
     [
         "http://127.0.0.2:{port}/secret", "http://localhost:{port}/secret", "http://inside.example:{port}/secret",
         "file:///etc/passwd", "http://user@one.example:{port}/secret", "http://one.example:1/secret", "//[::1]:{port}/",
-        "http://[::1", "",
+        "http://[::1", "", "https:////[p-]:h@p?@", "https:////x]h", "//[", "http://a:b/",
     ],
 )  # fmt: skip
 async def test_a_redirect_leads_nowhere_that_a_url_could_not(target: str) -> None:
@@ -337,3 +341,31 @@ async def test_tls_wants_the_certificate_of_the_name(tmp_path: Path) -> None:
         assert told[-1] == "pictures.example"
         with pytest.raises(UnreachableUrl, match="certificate"):
             await fetch(local(running, resolver=names, tls=trusting), f"https://other.example:{running.port}/a")
+
+
+def test_any_url_is_refused_or_asked_for() -> None:
+    """Of all texts, as the first URL and as the target of a redirect, none ends in another way than a refusal."""
+    pieces = ["http:", "https:", "//", "///", "[", "]", "@", ":", "%", "?", "#", "\\", "\x00", "\n", " ", "127.0.0.1",
+              "::1", "xn--", "ü", "💥", "\ud800", "..", "a", "0x7f", "%2f", "99999"]  # fmt: skip
+    texts = strategies.lists(strategies.sampled_from(pieces) | strategies.text(max_size=3), max_size=12).map("".join)
+
+    async def nowhere(host: str, port: int) -> list[str]:
+        raise OSError(f"{host}:{port}")
+
+    async def ends(text: str) -> None:
+        with pytest.raises(RefusedUrl):
+            await fetch(GuardedFetcher(resolver=nowhere, ports=range(65536)), text)
+
+    @fuzz_settings
+    @given(texts)
+    def try_examples(text: str) -> None:
+        base = httpx.URL("http://one.example/a")
+        answer = httpx.Response(302, headers=[(b"Location", text.encode(errors="surrogatepass"))])
+        try:
+            text_of_target = _target(base, answer)
+        except RefusedUrl:
+            text_of_target = text
+        for each in {text, text_of_target}:
+            asyncio.run(ends(each))
+
+    fuzz(try_examples)

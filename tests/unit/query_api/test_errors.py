@@ -227,7 +227,7 @@ async def test_body_limit_holds_while_streaming(library: Library) -> None:
             yield b"\0" * 4096
 
     transport = httpx.ASGITransport(create_app(settings, library.ports))
-    async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         answer = await client.post("/v1/search", content=endless(), headers=PNG)
         assert_problem(answer, 413)
         assert sent < 20_000

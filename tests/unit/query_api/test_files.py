@@ -108,7 +108,7 @@ async def test_redirect_to_a_link_that_expires(library: Library) -> None:
         return f"http://objects/{ref}?expires={expires_s}&type={content_type}"
 
     library.objects.presigned_url = link  # type: ignore[method-assign]
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://testserver") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         answer = await client.get(f"/v1/images/{image_id}/file")
     assert answer.status_code == 307
     assert answer.headers["location"] == "http://objects/pictures/a.png?expires=300&type=image/png"
@@ -154,7 +154,7 @@ async def test_thumbnail_cache_is_bounded_and_used(library: Library) -> None:
     settings = Settings.model_validate({"api": {"thumbnail_cache_bytes": 6000}})
     app = create_app(settings, library.ports)
     ids = [await library.add(f"{n}.png", picture(n)) for n in range(12)]
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://testserver") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         for image_id in [*ids, ids[-1]]:
             assert (await client.get(f"/v1/images/{image_id}/thumbnail")).status_code == 200
     cache = app.state.services.thumbnails._kept

@@ -21,7 +21,7 @@ from tests.unit.query_api.test_errors import assert_problem
 @asynccontextmanager
 async def _client(library: Library, **api: Any) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(Settings.model_validate({"api": api}), library.ports)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://testserver") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         yield client
 
 

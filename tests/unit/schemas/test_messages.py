@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 
@@ -196,6 +198,28 @@ def test_brackets_within_text_are_no_nesting() -> None:
     """A key full of brackets is a key."""
     key = "[{" * 500 + '"' + "\\"
     assert parse_bucket_event(event(key))[0].ref.key == key
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        b"[" + b"[]," * 5_000_000 + b"[]]",
+        b"[" * 7_500_000 + b"]" * 7_500_000,
+        b'{"a":' * 3_000_000,
+        b'["' + b'\\"' * 7_500_000,
+    ],
+    ids=["wide", "deep", "objects", "quotes"],
+)
+def test_a_giant_of_many_parts_is_refused_at_once(large: bytes) -> None:
+    """Fifteen megabytes of brackets are refused before they become objects, and take no time."""
+    begun = time.process_time()
+    tracemalloc.start()
+    with pytest.raises(MalformedMessage):
+        load_json(large)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
+    assert time.process_time() - begun < 0.5
 
 
 def test_nesting_up_to_the_bound_is_read() -> None:

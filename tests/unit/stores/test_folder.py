@@ -225,3 +225,45 @@ async def test_a_bucket_that_vanishes_during_a_listing_is_an_outage(store: Folde
     with pytest.raises(ObjectStoreOutage):
         async for _ in listing:
             pass
+
+
+@pytest.mark.parametrize("place", ["trip/a.png", "trip"])
+async def test_a_link_swapped_in_while_a_file_is_read_shows_nothing(
+    store: FolderObjects, folder: Path, tmp_path: Path, place: str
+) -> None:
+    """A file, or its folder, that takes turns with a link out of the bucket is read as the file or is gone."""
+    (folder / "trip").mkdir()
+    (folder / "trip" / "a.png").write_bytes(b"bytes")
+    (tmp_path / "a.png").write_bytes(b"secret")
+    link, real, spare = tmp_path / "link", folder / place, tmp_path / "spare"
+    link.symlink_to(tmp_path / "a.png" if place.endswith(".png") else tmp_path)
+    done = threading.Event()
+
+    def swap() -> None:
+        while not done.is_set():
+            real.rename(spare)
+            link.rename(real)
+            real.rename(link)
+            spare.rename(real)
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    try:
+        found = [await read_all(store, ref("trip/a.png")) for _ in range(2_000)]
+    finally:
+        done.set()
+        swapping.join()
+    assert {data for _, data in filter(None, found)} <= {b"bytes"}
+
+
+async def test_nothing_is_made_or_removed_through_a_linked_folder(
+    store: FolderObjects, folder: Path, tmp_path: Path
+) -> None:
+    """A put makes no folders, and a delete removes no file, where a link leads out of the bucket."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "a.png").write_bytes(b"bytes")
+    (folder / "way").symlink_to(tmp_path / "outside")
+    with pytest.raises(RequestRefused):
+        await store.put(ref("way/new/b.png"), b"x", content_type="image/png")
+    await store.delete(ref("way/a.png"))
+    assert [path.name for path in (tmp_path / "outside").iterdir()] == ["a.png"]

@@ -1,0 +1,54 @@
+"""Whether everything that a search needs answers: one look a second, shared by all who ask."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+from imaging.errors import ImagingError
+from query_api.outage_log import OutageLog
+from schemas.errors import Outage, TwinlensError
+
+FRESH_S = 1.0
+CHECK_TIMEOUT_S = 5.0
+OK = "ok"
+
+Check = Callable[[], Awaitable[object]]
+
+
+class Readiness:
+    """``checks`` by the name of what they ask."""
+
+    def __init__(
+        self, checks: Mapping[str, Check], outage_log: OutageLog, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._checks = dict(checks)
+        self._outage_log = outage_log
+        self._clock = clock
+        self._looked_at = float("-inf")
+        self._found: dict[str, str] = {}
+        self._lock = asyncio.Lock()
+
+    async def look(self) -> dict[str, str]:
+        """What each check says, ``OK`` or what is wrong, at most ``FRESH_S`` ago."""
+        async with self._lock:
+            if self._clock() - self._looked_at >= FRESH_S:
+                answers = await asyncio.gather(*[self._answer(*each) for each in self._checks.items()])
+                self._found = dict(zip(self._checks, answers, strict=True))
+                self._looked_at = self._clock()
+            return self._found
+
+    async def _answer(self, name: str, check: Check) -> str:
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
+                await check()
+        except TimeoutError:
+            return "no answer in time"
+        except Outage as error:
+            self._outage_log.away(error.dependency, str(error))
+            return "away"
+        except (TwinlensError, ImagingError) as error:
+            return str(error)
+        self._outage_log.back(name)
+        return OK

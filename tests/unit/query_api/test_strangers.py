@@ -1,0 +1,200 @@
+"""Callers without a key, and under a strange name: what they can take from the others, and what they get to see."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from query_api.access import hash_of
+from query_api.app import create_app
+from query_api.body_guard import OPEN_BODY_BYTES
+from schemas.settings import Settings
+from tests.unit.query_api.library import Library, picture
+from tests.unit.query_api.test_errors import assert_problem
+
+KEYS = {"shop": hash_of("s3cret"), "other": hash_of("0ther")}
+SHOP, OTHER = {"X-API-Key": "s3cret"}, {"X-API-Key": "0ther"}
+PNG = {"Content-Type": "image/png"}
+JSON = {"Content-Type": "application/json"}
+
+
+@asynccontextmanager
+async def _clients(library: Library, *addresses: str, **api: Any) -> AsyncIterator[list[httpx.AsyncClient]]:
+    """Clients of one service, each calling from an address of its own."""
+    app = create_app(Settings.model_validate({"api": api}), library.ports)
+    transports = [httpx.ASGITransport(app, client=(address, 1)) for address in addresses or ("127.0.0.1",)]
+    clients = [httpx.AsyncClient(transport=each, base_url="http://localhost") for each in transports]
+    yield clients
+    for client in clients:
+        await client.aclose()
+
+
+class _Hanging:
+    """A body that begins and does not end before it is let go."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.begun = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._data[:-1]
+        self.begun.set()
+        await self.go_on.wait()
+        yield self._data[-1:]
+
+
+async def _begun(body: _Hanging, request: asyncio.Task[httpx.Response]) -> None:
+    """Wait until the body is being read, or the request was answered without it."""
+    reading = asyncio.create_task(body.begun.wait())
+    await asyncio.wait({reading, request}, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+    reading.cancel()
+
+
+@pytest.mark.parametrize("keys", [{}, KEYS])
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_body_that_needs_no_key_is_small(library: Library, keys: dict[str, str], declared: bool) -> None:
+    """Signing in takes 4 KiB and nothing that is longer, whether its length is declared or shows as it comes."""
+    body = b"[" * (OPEN_BODY_BYTES + 1)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield body[:100]
+        yield body[100:]
+
+    async with _clients(library, key_hashes=keys) as [client]:
+        content = body if declared else pieces()
+        assert_problem(await client.post("/v1/session", content=content, headers=JSON), 413)
+        nested = await client.post("/v1/session", content=body[:-1], headers=JSON)
+        assert nested.status_code in (400, 422)
+
+
+async def test_a_key_of_lone_surrogates_is_no_key(library: Library) -> None:
+    """Text that is no text is a wrong key like others."""
+    async with _clients(library, key_hashes=KEYS) as [client]:
+        answer = await client.post("/v1/session", content=b'{"api_key": "\\ud800"}', headers=JSON)
+        assert_problem(answer, 401)
+
+
+async def test_one_client_can_not_hold_the_whole_byte_budget(library: Library) -> None:
+    """A client that holds its share is refused more of it, while another still finds room."""
+    data = picture(1)
+    async with _clients(library, key_hashes=KEYS, max_request_bytes=len(data), max_bytes_in_flight=2 * len(data)) as [
+        client
+    ]:
+        body = _Hanging(data)
+        held = asyncio.create_task(client.post("/v1/search", content=body, headers=PNG | SHOP))
+        await _begun(body, held)
+        assert_problem(await client.post("/v1/search", content=data, headers=PNG | SHOP), 503)
+        assert (await client.post("/v1/search", content=data, headers=PNG | OTHER)).status_code == 200
+        body.go_on.set()
+        assert (await held).status_code == 200
+
+
+async def test_places_are_kept_for_key_holders(library: Library) -> None:
+    """However many strangers hold a request open, from however many addresses, a key holder is answered."""
+    addresses = [f"192.0.2.{n}" for n in range(1, 9)]
+    async with _clients(library, *addresses, key_hashes=KEYS, max_concurrency=8) as clients:
+        bodies = [_Hanging(json.dumps({"api_key": "wrong"}).encode()) for _ in clients]
+        held = [
+            asyncio.create_task(client.post("/v1/session", content=body, headers=JSON))
+            for client, body in zip(clients, bodies, strict=True)
+        ]
+        for body, request in zip(bodies, held, strict=True):
+            await _begun(body, request)
+        assert (await clients[0].get("/v1/stats", headers=SHOP)).status_code == 200
+        for body in bodies:
+            body.go_on.set()
+        assert {(await request).status_code for request in held} == {401, 503}
+
+
+async def test_an_address_has_a_share_of_the_strangers_places(library: Library) -> None:
+    """One address can't keep the others from signing in; the addresses of one IPv6 network count as one."""
+    addresses = ["2001:db8::1", "2001:db8::2", "192.0.2.1"]
+    async with _clients(library, *addresses, key_hashes=KEYS, max_concurrency=8) as [first, second, other]:
+        body = _Hanging(b'{"api_key": "wrong"}')
+        held = asyncio.create_task(first.post("/v1/session", content=body, headers=JSON))
+        await _begun(body, held)
+        assert_problem(await second.get("/v1/session"), 429)
+        assert (await other.post("/v1/session", json={"api_key": "s3cret"})).status_code == 204
+        body.go_on.set()
+        await held
+
+
+@pytest.mark.parametrize("path", ["/sample/file", "/meta/image/any/file", "/v1/file", "/v1/images/a/b/file"])
+async def test_only_files_and_thumbnails_are_free_of_the_rate(library: Library, path: str) -> None:
+    """A path that merely ends like theirs counts."""
+    image_id = await library.add("a.png", picture(1))
+    async with _clients(library, rate_limit="1/hour") as [client]:
+        method = "POST" if path == "/sample/file" else "GET"
+        assert (await client.request(method, path)).status_code != 429
+        assert_problem(await client.request(method, path), 429)
+        for free in ("file", "thumbnail"):
+            assert (await client.get(f"/v1/images/{image_id}/{free}")).status_code == 200
+
+
+async def test_readiness_is_looked_at_once_a_second(library: Library) -> None:
+    """However many ask whether the service is ready, the servers behind it are asked once."""
+    looks = 0
+    check = library.catalog.check
+
+    async def counted() -> None:
+        nonlocal looks
+        looks += 1
+        await asyncio.sleep(0)
+        await check()
+
+    library.catalog.check = counted  # type: ignore[method-assign]
+    async with _clients(library) as [client]:
+        answers = await asyncio.gather(*[client.get("/readyz") for _ in range(50)])
+        assert {answer.status_code for answer in answers} == {200}
+    assert looks == 1
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:6200", "", "[::1", "10.0.0.1"]
+)
+@pytest.mark.parametrize("path", ["/v1/images", "/meta/image", "/", "/metrics", "/v1/session"])
+async def test_a_strange_host_is_not_answered(library: Library, host: str, path: str) -> None:
+    """A page whose name was made to lead here (DNS rebinding) reads nothing, and writes its name into no link."""
+    await library.add("a.png", picture(1))
+    async with _clients(library) as [client]:
+        body = assert_problem(await client.get(path, headers={"Host": host}), 421)
+        assert body["code"] == "unknown_host"
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:6200", "127.0.0.1:6200", "[::1]:6200", "pictures.example.org", "twinlens.lan:1"]
+)
+async def test_known_hosts_are_answered(library: Library, host: str) -> None:
+    """Names of this machine, the public one and listed ones, with any port."""
+    settings = {"public_url": "https://Pictures.example.org/base", "allowed_hosts": ["twinlens.lan"]}
+    async with _clients(library, **settings) as [client]:
+        assert (await client.get("/v1/images", headers={"Host": host})).status_code == 200
+
+
+async def test_health_is_answered_under_any_host(library: Library) -> None:
+    """A supervisor asks by an address that nobody listed, and learns nothing but that."""
+    async with _clients(library) as [client]:
+        for path in ("/healthz", "/readyz"):
+            assert (await client.get(path, headers={"Host": "10.1.2.3:6200"})).status_code == 200
+
+
+@pytest.mark.parametrize(("keys", "whose"), [({}, "public"), (KEYS, "private")])
+async def test_shared_caches_keep_no_thumbnail_that_needs_a_key(
+    library: Library, keys: dict[str, str], whose: str
+) -> None:
+    """Where keys are asked for, a thumbnail is for the client alone, also when it is still current."""
+    image_id = await library.add("a.png", picture(1))
+    async with _clients(library, key_hashes=keys) as [client]:
+        image = (await client.get(f"/v1/images/{image_id}", headers=SHOP)).json()
+        first = await client.get(image["thumbnail_url"], headers=SHOP)
+        again = await client.get(image["thumbnail_url"], headers=SHOP | {"If-None-Match": first.headers["etag"]})
+        assert (first.status_code, again.status_code) == (200, 304)
+        for answer in (first, again):
+            assert answer.headers["cache-control"] == f"{whose}, max-age=31536000, immutable"
