@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imaging.containers import exif_orientation
+from imaging.lightened import exif_orientation
 from imaging.decoding import DecodedImage, decode
 from imaging.errors import UndecodableImage
 from imaging.limits import DecodeLimits
