@@ -1,8 +1,8 @@
 """Any of Pillow's pixel modes to plain RGB.
 
 Transparent pixels are composited on white, or on black where white would hide the picture. Embedded colour profiles
-are ignored: what they change is far below what a model tells apart, and a profile is one more hostile thing to parse. CMYK is converted by the
-plain formula.
+are ignored: what they change is far below what a model tells apart, and a profile is one more hostile thing to parse.
+CMYK is converted by the plain formula.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from imaging.errors import UnsupportedFormat
 
 _DEEP_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I", "F"})
 _FULL_SCALES = (255.0, 65_535.0)
-_BITS_TAG, _PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 258, 262, 0
+_BITS_TAG = 258
 
 _LIGHT = 208
 """Ink of at least this lightness (of 255) is hardly seen on white."""
@@ -35,19 +35,18 @@ class DeepRange:
     inverted: bool = False
 
 
-def deep_range(image: Image.Image) -> DeepRange | None:
+def deep_range(image: Image.Image, *, inverted: bool) -> DeepRange | None:
     """How a 16- or 32-bit greyscale picture becomes one of 8 bits; None for pictures of 8 bits.
 
     16-bit samples keep their scale: 0 to 65,535, or what the number of bits that a TIFF declares can hold. 32-bit
     ones have none of their own, so it is the smallest of 1 (for floats), 255 and 65,535 that holds the largest
-    sample, and the picture's own range beyond those. WhiteIsZero is followed.
+    sample, and the picture's own range beyond those. `inverted` is passed on.
     """
     if image.mode not in _DEEP_MODES:
         return None
-    bits, inverted = 16, False
+    bits = 16
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         bits = image.tag_v2.get(_BITS_TAG, (16,))[0]
-        inverted = image.tag_v2.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO
     if image.mode.startswith("I;16"):
         return DeepRange(0.0, float(2 ** min(bits, 16) - 1), inverted)
     low, high = _finite_extremes(image)

@@ -30,11 +30,10 @@ _ENDING_S = 10
 
 
 class IsolatedPicture(NamedTuple):
-    """A decoded picture: its upright size, pixels that were reduced to a few times what was asked for, its profile."""
+    """A decoded picture: its upright size, and pixels that were reduced to a few times what was asked for."""
 
     size: tuple[int, int]
     image: Image.Image
-    profile: bytes
 
 
 def read(
@@ -54,9 +53,9 @@ def read(
         with budget.reserve(memory, limits.max_memory):
             _send(process, f"{memory}\n".encode())
             answer = _answer(process)
-            pixels, profile = (_take(process, answer[name]) for name in ("pixels", "profile"))
+            pixels = _take(process, answer["pixels"])
     image = Image.frombuffer(answer["mode"], tuple(answer["reduced"]), pixels, "raw", answer["mode"], 0, 1)
-    return IsolatedPicture((width, height), image, profile)
+    return IsolatedPicture((width, height), image)
 
 
 def _estimate(width: int, height: int, kind: Format, limits: DecodeLimits) -> int:
@@ -68,7 +67,7 @@ def _estimate(width: int, height: int, kind: Format, limits: DecodeLimits) -> in
 
 @contextmanager
 def _decoder() -> Iterator["subprocess.Popen[bytes]"]:
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: S603 -- a constant
         _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
         try:

@@ -12,7 +12,7 @@ import resource
 import signal
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from PIL import Image, JpegImagePlugin
 
@@ -25,11 +25,6 @@ _ALL_S = 120
 
 _SPARE_MEMORY = 96 * 1024 * 1024
 """Beside what the parent allows: stacks and arenas of the process, which are mapped and hardly used."""
-
-
-class _Decoded(NamedTuple):
-    image: Image.Image
-    profile: bytes
 
 
 def main() -> None:
@@ -53,12 +48,9 @@ def _serve(data: bytes, kind: str, target: tuple[int, int]) -> None:
     signal.alarm(0)
     _answer({"width": width, "height": height})
     _bound(int(sys.stdin.buffer.readline()))
-    image, profile = picture.decode()
-    image = _reduced(image, target)
+    image = _reduced(picture.decode(), target)
     pixels = image.tobytes()
-    _answer(
-        {"reduced": image.size, "mode": image.mode, "pixels": len(pixels), "profile": len(profile)}, pixels + profile
-    )
+    _answer({"reduced": image.size, "mode": image.mode, "pixels": len(pixels)}, pixels)
 
 
 def _bound(memory: int) -> None:
@@ -87,10 +79,9 @@ class _Heic:
         self._image = file[file.primary_index]
         self.size: tuple[int, int] = self._image.size
 
-    def decode(self) -> _Decoded:
+    def decode(self) -> Image.Image:
         image = self._image
-        pixels = Image.frombuffer(image.mode, image.size, image.data, "raw", image.mode, image.stride, 1)
-        return _Decoded(pixels, image.info.get("icc_profile") or b"")
+        return Image.frombuffer(image.mode, image.size, image.data, "raw", image.mode, image.stride, 1)
 
 
 class _Jxl:
@@ -98,22 +89,22 @@ class _Jxl:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self.size: tuple[int, int] = tuple(jxl_header(data))
+        self.size = jxl_header(data)
 
-    def decode(self) -> _Decoded:
+    def decode(self) -> Image.Image:
         try:
             from pillow_jxl import Decoder
         except ImportError as error:
             raise UnsupportedFormat(
                 "JPEG XL pictures need the package pillow-jxl-plugin, which is not installed."
             ) from error
-        is_jpeg, info, pixels, profile, _ = Decoder(num_threads=0)(self._data)
+        is_jpeg, info, pixels, _, _ = Decoder(num_threads=0)(self._data)
         if is_jpeg:
             # What was made of a JPEG without loss is given back as that file.
             image: Image.Image = JpegImagePlugin.JpegImageFile(io.BytesIO(pixels))
             image.load()
-            return _Decoded(image, profile or b"")
-        return _Decoded(Image.frombytes(info.mode, (info.width, info.height), pixels), profile or b"")
+            return image
+        return Image.frombytes(info.mode, (info.width, info.height), pixels)
 
 
 def _reduced(image: Image.Image, target: tuple[int, int]) -> Image.Image:

@@ -19,7 +19,7 @@ _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 an image.
 """
 
-_EOI, _SOS, _APP1, _APP2, _COM = 0xD9, 0xDA, 0xE1, 0xE2, 0xFE
+_EOI, _SOS, _APP1, _COM = 0xD9, 0xDA, 0xE1, 0xFE
 _APPS = range(0xE0, 0xF0)
 _KEPT_APPS = (0xE0, 0xEE)
 """APP0 (JFIF) and APP14 (Adobe) decide how colours are coded."""
@@ -29,7 +29,6 @@ _READABLE = {0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive", 0xC9: "ari
 """The kinds of frames that libjpeg decodes (ITU-T T.81, table B.1); the others are lossless or hierarchical."""
 
 _DEPTH = 8
-_PROFILE = b"ICC_PROFILE\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,6 @@ def lighten_jpeg(data: bytes) -> Lightened:
     `UnsupportedFormat` for lossless and hierarchical files and those of more than 8 bits a sample.
     """
     kept, orientation, scans, at = [data[:2]], 1, 0, 2
-    profile = []
     for _ in range(_MAX_SEGMENTS):
         found = _MARKER.search(data, at)
         if scans:
@@ -90,10 +88,7 @@ def lighten_jpeg(data: bytes) -> Lightened:
             continue
         if marker == _APP1 and data[start + 4 : start + 10] == b"Exif\0\0" and orientation == 1:
             orientation = exif_orientation(data[start + 10 : at])
-        if marker == _APP2 and data[start + 4 : start + 16] == _PROFILE:
-            profile.append(data[start + 18 : at])
-        if marker in _FRAMES:
-            _check(_header(data, start))
+        _check(data, start)
         if marker in _KEPT_APPS or (marker not in _APPS and marker != _COM):
             kept.append(data[start:at])
     else:
@@ -103,10 +98,13 @@ def lighten_jpeg(data: bytes) -> Lightened:
     if scans > _MAX_SCANS:
         raise Broken(f"The JPEG file has {scans} scans; {_MAX_SCANS} are allowed.")
     kept.append(b"\xff\xd9" if found else b"")
-    return Lightened(b"".join(kept), orientation, profile=b"".join(profile), ends=found is not None)
+    return Lightened(b"".join(kept), orientation, ends=found is not None)
 
 
-def _check(header: JpegHeader) -> None:
+def _check(data: bytes, start: int) -> None:
+    if data[start + 1] not in _FRAMES:
+        return
+    header = _header(data, start)
     if header.marker not in _READABLE:
         raise UnsupportedFormat("The file is a lossless or hierarchical JPEG picture, which is not supported.")
     if header.depth not in (0, _DEPTH):

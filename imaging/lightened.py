@@ -15,14 +15,15 @@ _SHORT = 3
 class Lightened:
     """A file that decodes to the same pixels, unturned, and the EXIF orientation (1 to 8) that it had.
 
-    `decoder` is named where the picture lies within the file in another format; `profile` is its ICC profile;
+    `decoder` is named where the picture lies within the file in another format;
+    `inverted` says that large samples are dark;
     `ends` is false where the end marker is missing that the decoder wants.
     """
 
     data: bytes
     orientation: int = 1
     decoder: Format | None = None
-    profile: bytes = b""
+    inverted: bool = False
     ends: bool = True
 
 

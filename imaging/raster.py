@@ -91,13 +91,12 @@ _TRANSPOSITIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Raster:
-    """A picture's first frame: upright size and format, its pixels, reduced, and its ICC profile (b"" for none)."""
+    """A picture's first frame: upright size and format, and its pixels, reduced."""
 
     width: int
     height: int
     format: Format
     rgb: Image.Image
-    profile: bytes
 
 
 def read(data: bytes, limits: DecodeLimits, width: int, height: int) -> Raster:
@@ -115,7 +114,7 @@ def read(data: bytes, limits: DecodeLimits, width: int, height: int) -> Raster:
         if kind in isolated.FORMATS:
             picture = isolated.read(data, kind, limits, (2 * width, 2 * height), _memory)
             small = _reduce_decoded(picture.image, 2 * width, 2 * height)
-            return Raster(*picture.size, kind, small, picture.profile)
+            return Raster(*picture.size, kind, small)
         lightened = _LIGHTEN[kind](data)
         if kind == "tiff" and lightened.decoder == "jpeg":
             kind = "raw"
@@ -132,12 +131,11 @@ def _read(lightened: Lightened, kind: Format, limits: DecodeLimits, target: tupl
             width, height = height, width
         memory = _check_size(image, lightened.decoder or kind, limits, (2 * width, 2 * height))
         with _memory.reserve(memory, limits.max_memory):
-            small = _load_reduced(image, 2 * width, 2 * height)
-        profile = lightened.profile or image.info.get("icc_profile") or b""
+            small = _load_reduced(image, 2 * width, 2 * height, inverted=lightened.inverted)
     if orientation in _TRANSPOSITIONS:
         small = small.transpose(_TRANSPOSITIONS[orientation])
     upright = (size[1], size[0]) if orientation in _ON_THEIR_SIDE else size
-    return Raster(upright[0], upright[1], kind, small, profile)
+    return Raster(upright[0], upright[1], kind, small)
 
 
 _FILLING = b"\x5a\xa5" * 64
@@ -244,19 +242,19 @@ def _estimate(image: ImageFile.ImageFile, kind: Format, full: int) -> int:
     return {"webp": 16 * full, "avif": 20 * full, "jp2": 24 * full, "psd": 2 * native}.get(kind, native)
 
 
-def _load_reduced(image: Image.Image, width: int, height: int) -> Image.Image:
+def _load_reduced(image: Image.Image, width: int, height: int, *, inverted: bool) -> Image.Image:
     image.load()
-    return _reduce_decoded(image, width, height)
+    return _reduce_decoded(image, width, height, inverted=inverted)
 
 
-def _reduce_decoded(image: Image.Image, width: int, height: int) -> Image.Image:
+def _reduce_decoded(image: Image.Image, width: int, height: int, *, inverted: bool = False) -> Image.Image:
     if image.has_transparency_data:
         reduced = _in_strips(image, (width, height), "RGBa", to_premultiplied)
-        if reduced.getextrema()[3][1]:
+        if reduced.getchannel("a").getbbox():
             return on_ground(reduced)
         # An alpha channel that nobody wrote: browsers show such bitmaps as opaque.
         return _in_strips(image, (width, height), "RGB", lambda strip: strip.convert("RGBA").convert("RGB"))
-    deep = deep_range(image)
+    deep = deep_range(image, inverted=inverted)
     return _in_strips(image, (width, height), "RGB", lambda strip: to_rgb(strip, deep))
 
 

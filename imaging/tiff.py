@@ -31,6 +31,9 @@ _KEPT = frozenset(
 
 _SUBFILE, _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _STRIPS, _STRIP_BYTES = 254, 256, 257, 259, 262, 273, 279
 _ORIENTATION, _CHILDREN, _JPEG_AT, _JPEG_BYTES, _PANASONIC_JPEG, _DNG = 274, 330, 513, 514, 0x2E, 50706
+_DNG_BYTES = 4
+_BITS = 258
+_BLACK_IS_ZERO = 1
 _REDUCED = 1
 _SHORT = 3
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 13: 4, 16: 8, 18: 8}
@@ -151,7 +154,7 @@ def _directory(data: bytes, layout: _Layout, at: int) -> tuple[_Directory, int]:
     (count,) = struct.unpack_from(layout.order + layout.counter, data, at)
     at += struct.calcsize(layout.order + layout.counter)
     end = at + min(count, 65_535) * struct.calcsize(layout.order + layout.entry)
-    entries = {}
+    entries: dict[int, tuple[int, int, bytes]] = {}
     for tag, kind, values, value in struct.iter_unpack(layout.order + layout.entry, data[at:end]):
         entries.setdefault(tag, (kind, values, value))
     following = data[end : end + struct.calcsize(layout.order + layout.pointer)]
@@ -166,12 +169,16 @@ def _only(data: bytes, layout: _Layout, picture: _Directory) -> Lightened:
     compression = picture.integer(data, layout, _COMPRESSION)
     if picture.entries.get(_COMPRESSION, (0,))[0] == _SHORT and compression not in _READABLE:
         raise UnsupportedFormat(f"The TIFF file is compressed by a method ({compression}) that is not supported.")
+    # Pillow follows WhiteIsZero up to 8 bits only, so deeper samples are inverted once they are decoded.
+    inverted = picture.integer(data, layout, _BITS) > 8 and picture.integers(data, layout, _PHOTOMETRIC) == (0,)  # noqa: PLR2004
     kept = []
     for tag, (kind, values, value) in sorted(picture.entries.items()):
         if tag not in _KEPT:
             continue
         if values > _MAX_TAG_VALUES and kind not in (1, 2, 6, 7):
             raise Broken(f"The TIFF file has {values:,} values of one tag.")
+        if tag == _PHOTOMETRIC and inverted:
+            value = struct.pack(layout.order + "H", _BLACK_IS_ZERO) + value[2:]  # noqa: PLW2901
         kept.append(struct.pack(layout.order + layout.entry, tag, kind, values, value))
     directory = b"".join(
         (
@@ -183,7 +190,7 @@ def _only(data: bytes, layout: _Layout, picture: _Directory) -> Lightened:
     padded = len(data) + len(data) % 2
     header = data[: layout.pointer_at] + struct.pack(layout.order + layout.pointer, padded)
     lightened = b"".join((header, data[len(header) :], b"\0" * (padded - len(data)), directory))
-    return Lightened(lightened, _orientation(data, layout, picture))
+    return Lightened(lightened, _orientation(data, layout, picture), inverted=inverted)
 
 
 def _orientation(data: bytes, layout: _Layout, one: _Directory) -> int:
@@ -195,7 +202,8 @@ def _orientation(data: bytes, layout: _Layout, one: _Directory) -> int:
 
 def _is_raw(data: bytes, layout: _Layout, directories: list[_Directory]) -> bool:
     return data[8:10] == b"CR" or any(
-        _DNG in one.entries or one.integer(data, layout, _PHOTOMETRIC) in _SENSOR_DATA for one in directories
+        one.entries.get(_DNG, (0, 0, b""))[1] == _DNG_BYTES or one.integer(data, layout, _PHOTOMETRIC) in _SENSOR_DATA
+        for one in directories
     )
 
 
