@@ -80,7 +80,8 @@ def to_rgb(image: Image.Image, deep: DeepRange | None) -> Image.Image:
 
 def to_premultiplied(image: Image.Image) -> Image.Image:
     """This part of a transparent picture, its colours multiplied by their alpha, so that it can be reduced."""
-    return image.convert("RGBA").convert("RGBa")
+    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+    return rgba.convert("RGBa")
 
 
 def on_ground(premultiplied: Image.Image) -> Image.Image:

@@ -248,7 +248,7 @@ def _load_reduced(image: Image.Image, width: int, height: int, *, inverted: bool
 
 
 def _reduce_decoded(image: Image.Image, width: int, height: int, *, inverted: bool = False) -> Image.Image:
-    if image.has_transparency_data:
+    if image.has_transparency_data and not _is_opaque(image):
         reduced = _in_strips(image, (width, height), "RGBa", to_premultiplied)
         if reduced.getchannel("a").getbbox():
             return on_ground(reduced)
@@ -256,6 +256,15 @@ def _reduce_decoded(image: Image.Image, width: int, height: int, *, inverted: bo
         return _in_strips(image, (width, height), "RGB", lambda strip: strip.convert("RGBA").convert("RGB"))
     deep = deep_range(image, inverted=inverted)
     return _in_strips(image, (width, height), "RGB", lambda strip: to_rgb(strip, deep))
+
+
+def _is_opaque(image: Image.Image) -> bool:
+    """Whether nothing of it is transparent, as in most screenshots: told of pictures with an alpha channel only."""
+    rows = max(1, _STRIP_PIXELS // image.width)
+    return image.mode == "RGBA" and all(
+        image.crop((0, top, image.width, min(image.height, top + rows))).getchannel("A").getextrema() == (255, 255)
+        for top in range(0, image.height, rows)
+    )
 
 
 def _in_strips(
