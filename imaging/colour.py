@@ -1,34 +1,58 @@
 """Any of Pillow's pixel modes to plain RGB.
 
-Transparent pixels are composited on white. Embedded colour profiles are ignored: what they change is far
-below what a model tells apart, and a profile is one more hostile thing to parse. CMYK is converted by the
-plain formula.
+Transparent pixels are composited on white, or on black where white would hide the picture. Embedded colour profiles
+are ignored: what they change is far below what a model tells apart, and a profile is one more hostile thing to parse.
+CMYK is converted by the plain formula.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin
 
 from imaging.errors import UnsupportedFormat
 
 _DEEP_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I", "F"})
 _FULL_SCALES = (255.0, 65_535.0)
+_BITS_TAG = 258
+
+_LIGHT = 208
+"""Ink of at least this lightness (of 255) is hardly seen on white."""
+
+_HIDDEN_SHARE = 0.98
+"""A picture whose ink is light to this share is put on black."""
+
+_MIN_CLEAR_SHARE = 0.01
 
 
-def deep_range(image: Image.Image) -> tuple[float, float] | None:
-    """The values of a 16- or 32-bit greyscale picture that become black and white; None for pictures of 8
-    bits.
+@dataclass(frozen=True, slots=True)
+class DeepRange:
+    """The values of a greyscale picture of more than 8 bits that become black and white; `inverted` exchanges them."""
 
-    16-bit samples keep their scale (0 to 65,535). 32-bit ones have none of their own, so it is the smallest
-    of 1 (for floats), 255 and 65,535 that holds the largest sample, and the picture's own range beyond
-    those.
+    low: float
+    high: float
+    inverted: bool = False
+
+
+def deep_range(image: Image.Image, *, inverted: bool) -> DeepRange | None:
+    """How a 16- or 32-bit greyscale picture becomes one of 8 bits; None for pictures of 8 bits.
+
+    16-bit samples keep their scale: 0 to 65,535, or what the number of bits that a TIFF declares can hold. 32-bit
+    ones have none of their own, so it is the smallest of 1 (for floats), 255 and 65,535 that holds the largest
+    sample, and the picture's own range beyond those. `inverted` is passed on.
     """
     if image.mode not in _DEEP_MODES:
         return None
+    bits = 16
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits = image.tag_v2.get(_BITS_TAG, (16,))[0]
     if image.mode.startswith("I;16"):
-        return 0.0, 65_535.0
+        return DeepRange(0.0, float(2 ** min(bits, 16) - 1), inverted)
     low, high = _finite_extremes(image)
     scales = ((1.0, *_FULL_SCALES) if image.mode == "F" else _FULL_SCALES) if low >= 0 else ()
-    return next(((0.0, scale) for scale in scales if high <= scale), (low, high))
+    low, high = next(((0.0, scale) for scale in scales if high <= scale), (low, high))
+    return DeepRange(low, high, inverted)
 
 
 def _finite_extremes(image: Image.Image) -> tuple[float, float]:
@@ -42,8 +66,8 @@ def _finite_extremes(image: Image.Image) -> tuple[float, float]:
     return (low, high) if low <= high else (0.0, 1.0)
 
 
-def to_rgb(image: Image.Image, deep: tuple[float, float] | None) -> Image.Image:
-    """This part of a picture as RGB; `deep` is what `deep_range` said of the whole of it.
+def to_rgb(image: Image.Image, deep: DeepRange | None) -> Image.Image:
+    """This opaque part of a picture as RGB; `deep` is what `deep_range` said of the whole of it.
 
     Raises `UnsupportedFormat` for colour spaces that have no plain conversion (CIE L*a*b*).
     """
@@ -51,19 +75,37 @@ def to_rgb(image: Image.Image, deep: tuple[float, float] | None) -> Image.Image:
         return _from_deep(image, deep)
     if image.mode == "LAB":
         raise UnsupportedFormat("The picture is in the L*a*b* colour space, which is not supported.")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGB", image.size, "white")
-        white.paste(rgba, (0, 0), rgba)
-        return white
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _from_deep(image: Image.Image, deep: tuple[float, float]) -> Image.Image:
-    low, high = deep
+def to_premultiplied(image: Image.Image) -> Image.Image:
+    """This part of a transparent picture, its colours multiplied by their alpha, so that it can be reduced."""
+    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+    return rgba.convert("RGBa")
+
+
+def on_ground(premultiplied: Image.Image) -> Image.Image:
+    """A transparent picture on white, or on black where white would hide it: where nearly all that isn't transparent
+    is light.
+    """
+    pixels = np.asarray(premultiplied)
+    colours, alpha = pixels[..., :3], pixels[..., 3:]
+    ground = 0 if _is_hidden_by_white(colours.astype(np.uint16), alpha[..., 0].astype(np.uint32)) else 1
+    return Image.fromarray(colours + ground * (255 - alpha))
+
+
+def _is_hidden_by_white(colours: NDArray[np.uint16], alpha: NDArray[np.uint32]) -> bool:
+    if (alpha < 128).mean() < _MIN_CLEAR_SHARE:  # noqa: PLR2004 -- half of 255
+        return False
+    darkest = colours.min(axis=2)
+    light = alpha[darkest >= alpha * _LIGHT // 255].sum()
+    return bool(light >= _HIDDEN_SHARE * alpha.sum())
+
+
+def _from_deep(image: Image.Image, deep: DeepRange) -> Image.Image:
     # The halves keep the range of the largest floats finite.
     samples = np.asarray(image).astype(np.float64)
-    finite = np.clip(np.nan_to_num(samples, copy=False, nan=low), low, high)
-    span = (high / 2 - low / 2) or 1.0
-    grey = np.rint((finite / 2 - low / 2) / span * 255).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
+    finite = np.clip(np.nan_to_num(samples, copy=False, nan=deep.low), deep.low, deep.high)
+    span = (deep.high / 2 - deep.low / 2) or 1.0
+    grey = np.rint((finite / 2 - deep.low / 2) / span * 255).astype(np.uint8)
+    return Image.fromarray(255 - grey if deep.inverted else grey).convert("RGB")

@@ -8,33 +8,17 @@ limits no honest file comes near.
 
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import replace
 
 from imaging.errors import Broken, Truncated, UnsupportedFormat
+from imaging.headers import check_icon_bitmap, largest_icon
+from imaging.lightened import Lightened, exif_orientation
 
-_MAX_SEGMENTS = 10_000
-"""JPEG segments hold up to 64 KiB each, so 25 MiB of them are 400."""
-
-_MAX_SCANS = 64
-"""libjpeg's own progressive script has 10 scans. Each costs a pass over all coefficients, however short it
-is.
-"""
+_MAX_EXTENSIONS = 10_000
+"""Animations have a handful before their first frame."""
 
 _MAX_CHUNKS = 100_000
 """A 25 MiB PNG in chunks of 8 KiB, the usual size, has 3,200."""
-
-_MAX_TAG_VALUES = 200_000
-"""The palette of a 16-bit TIFF has 196,608 values; 100 megapixels in tiles of 64 × 64 have 24,415 offsets."""
-
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
-"""Markers that begin a segment (or end the file); not stuffed zeros, restarts, fill bytes and the start of
-an image.
-"""
-
-_EOI, _SOS, _APP1, _COM = 0xD9, 0xDA, 0xE1, 0xFE
-_APPS = range(0xE0, 0xF0)
-_JPEG_KEPT_APPS = (0xE0, 0xEE)
-"""APP0 (JFIF) and APP14 (Adobe) decide how colours are coded."""
 
 _MAX_GIF_BLOCKS = 300_000
 """Blocks hold up to 255 bytes, so 25 MiB of them are 102,801."""
@@ -48,72 +32,13 @@ _MAX_RLE_BYTES = 4 * 1024 * 1024
 
 _PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
-_TIFF_KEPT = frozenset(
-    (
-        *range(254, 260),
-        262,
-        266,
-        273,
-        *range(277, 280),
-        284,
-        292,
-        293,
-        317,
-        320,
-        *range(322, 326),
-        332,
-        338,
-        339,
-        347,
-    )
-) | frozenset((*range(512, 522), *range(529, 533)))
-"""The tags that say where the pixels are and how they are coded (TIFF 6.0; 512 to 521 are its old JPEG)."""
-
-_ORIENTATION = 0x0112
-_ORIENTATIONS = range(1, 9)
-_SHORT = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Lightened:
-    """A file that decodes to the same pixels, unturned, and the EXIF orientation (1 to 8) that it had."""
-
-    data: bytes
-    orientation: int = 1
-
-
-def lighten_jpeg(data: bytes) -> Lightened:
-    """Drop comments, application segments and what follows the end of the image.
-
-    Raises `Truncated` if there is no scan, `Broken` if there are absurdly many scans or segments.
-    """
-    kept, orientation, scans, at = [data[:2]], 1, 0, 2
-    for _ in range(_MAX_SEGMENTS):
-        found = _JPEG_MARKER.search(data, at)
-        if scans:
-            kept.append(data[at : found.start() if found else len(data)])
-        if found is None or data[found.start() + 1] == _EOI:
-            break
-        start, marker = found.start(), data[found.start() + 1]
-        at = found.end() + max(2, int.from_bytes(data[found.end() : found.end() + 2]))
-        scans += marker == _SOS
-        if marker == _APP1 and data[start + 4 : start + 10] == b"Exif\0\0" and orientation == 1:
-            orientation = exif_orientation(data[start + 10 : at])
-        if marker in _JPEG_KEPT_APPS or (marker not in _APPS and marker != _COM):
-            kept.append(data[start:at])
-    else:
-        raise Broken(f"The JPEG file has more than {_MAX_SEGMENTS} segments.")
-    if not scans:
-        raise Truncated("The JPEG file ends before its picture data.")
-    if scans > _MAX_SCANS:
-        raise Broken(f"The JPEG file has {scans} scans; {_MAX_SCANS} are allowed.")
-    kept.append(b"\xff\xd9" if found else b"")
-    return Lightened(b"".join(kept), orientation)
+_PSD_READABLE = frozenset(((0, 1), (1, 8), (2, 8), (3, 8), (4, 8), (8, 8)))
+"""Colour mode (bitmap, grey, palette, RGB, CMYK, duotone) and bits a channel."""
 
 
 def lighten_png(data: bytes) -> Lightened:
-    """Drop every chunk that doesn't carry pixels, palette or transparency; raises `Broken` for absurdly
-    many chunks.
+    """Drop every chunk that doesn't carry pixels, palette or transparency, and what follows the end (PNG 5.6);
+    raises `Broken` for absurdly many chunks.
     """
     kept, orientation, at = [data[:8]], 1, 8
     for _ in range(_MAX_CHUNKS):
@@ -125,40 +50,12 @@ def lighten_png(data: bytes) -> Lightened:
             orientation = exif_orientation(data[at + 8 : end - 4])
         if kind in _PNG_KEPT:
             kept.append(data[at:end])
+        if kind == b"IEND":
+            break
         at = end
     else:
         raise Broken(f"The PNG file has more than {_MAX_CHUNKS} chunks.")
     return Lightened(b"".join(kept), orientation)
-
-
-def lighten_tiff(data: bytes) -> Lightened:
-    """Give the file a new only directory, at its end, with the first one's tags that carry pixels.
-
-    Raises `Broken` if the directory can't be read or a tag has absurdly many values.
-    """
-    order = "<" if data[:2] == b"II" else ">"
-    big = data[2:4] in (b"+\0", b"\0+")
-    pointer_at, pointer, counter, entry = (8, "Q", "Q", "HHQ8s") if big else (4, "L", "H", "HHL4s")
-    try:
-        (at,) = struct.unpack_from(order + pointer, data, pointer_at)
-        (count,) = struct.unpack_from(order + counter, data, at)
-        at += struct.calcsize(order + counter)
-        table = data[at : at + min(count, 65_535) * struct.calcsize(order + entry)]
-        kept, orientation = [], 1
-        for tag, kind, values, value in struct.iter_unpack(order + entry, table):
-            if tag == _ORIENTATION and kind == _SHORT:
-                (orientation,) = struct.unpack_from(order + "H", value)
-            elif tag in _TIFF_KEPT and values > _MAX_TAG_VALUES and kind not in (1, 2, 6, 7):
-                raise Broken(f"The TIFF file has {values:,} values of one tag.")
-            elif tag in _TIFF_KEPT:
-                kept.append(struct.pack(order + entry, tag, kind, values, value))
-    except (struct.error, OverflowError) as error:
-        raise Broken("The TIFF file's directory can't be read.") from error
-    directory = struct.pack(order + counter, len(kept)) + b"".join(kept) + struct.pack(order + pointer, 0)
-    padded = len(data) + len(data) % 2
-    header = data[:pointer_at] + struct.pack(order + pointer, padded)
-    lightened = b"".join((header, data[len(header) :], b"\0" * (padded - len(data)), directory))
-    return Lightened(lightened, orientation if orientation in _ORIENTATIONS else 1)
 
 
 def lighten_gif(data: bytes) -> Lightened:
@@ -167,7 +64,7 @@ def lighten_gif(data: bytes) -> Lightened:
     """
     at = 13 + _gif_palette(data[10:11])
     kept = [data[:at]]
-    for _ in range(_MAX_SEGMENTS):
+    for _ in range(_MAX_EXTENSIONS):
         found = _GIF_BLOCK.search(data, at)
         if found is None:
             raise Truncated("The GIF file ends before its first frame.")
@@ -178,7 +75,7 @@ def lighten_gif(data: bytes) -> Lightened:
             return Lightened(b"".join((*kept, data[start:at], b";")))
         if data[start + 1 : start + 2] == b"\xf9":
             kept.append(data[start:at])
-    raise Broken(f"The GIF file has more than {_MAX_SEGMENTS} extensions before its first frame.")
+    raise Broken(f"The GIF file has more than {_MAX_EXTENSIONS} extensions before its first frame.")
 
 
 def _gif_palette(flags: bytes) -> int:
@@ -202,23 +99,33 @@ def check_bmp(data: bytes) -> Lightened:
     return Lightened(data)
 
 
-def exif_orientation(exif: bytes) -> int:
-    """The orientation (1 to 8) in an EXIF block; 1 where there is none or it makes no sense.
+def lighten_ico(data: bytes) -> Lightened:
+    """An icon with nothing but its largest picture; raises `TooManyPixels` for absurdly large bitmaps, `Truncated`."""
+    picture = largest_icon(data)
+    if picture.startswith(b"\x89PNG\r\n\x1a\n"):
+        return replace(lighten_png(picture), decoder="png")
+    check_icon_bitmap(picture)
+    width, height = struct.unpack_from("<ll", picture, 4)
+    bits = struct.unpack_from("<H", picture, 14)[0]
+    entry = struct.pack("<BBBBHHLL", width & 255, height // 2 & 255, 0, 0, 1, bits, len(picture), 22)
+    return Lightened(b"\0\0\1\0\1\0" + entry + picture)
 
-    EXIF 2.32, section 4.6.4: tag 0x0112 of the first directory, type SHORT, count 1. Nothing else of the
-    block is read.
+
+def lighten_psd(data: bytes) -> Lightened:
+    """The merged picture of a Photoshop document, without its resources and layers; raises `Truncated`,
+    `UnsupportedFormat` for modes that Pillow doesn't read.
     """
-    exif = exif.removeprefix(b"Exif\0\0")
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
-    if order is None:
-        return 1
     try:
-        (at,) = struct.unpack_from(f"{order}L", exif, 4)
-        (count,) = struct.unpack_from(f"{order}H", exif, at)
-        for entry in range(at + 2, at + 2 + 12 * count, 12):
-            tag, kind, values, value = struct.unpack_from(f"{order}HHLH", exif, entry)
-            if (tag, kind, values) == (_ORIENTATION, _SHORT, 1):
-                return int(value) if value in _ORIENTATIONS else 1
-    except struct.error:
-        return 1
-    return 1
+        channels, depth, mode = struct.unpack_from(">H", data, 12) + struct.unpack_from(">HH", data, 22)
+        at = 26
+        colours = data[at : at + 4 + struct.unpack_from(">L", data, at)[0]]
+        at += len(colours)
+        for _ in ("resources", "layers"):
+            at += 4 + struct.unpack_from(">L", data, at)[0]
+    except struct.error as error:
+        raise Truncated("The PSD file ends before its picture data.") from error
+    if (mode, depth) not in _PSD_READABLE:
+        raise UnsupportedFormat(f"The Photoshop document has {depth} bits a channel or a mode that is not supported.")
+    if channels > 56 or at >= len(data):  # noqa: PLR2004 -- the format's own limit
+        raise Truncated("The PSD file ends before its picture data.")
+    return Lightened(data[:26] + colours + bytes(8) + data[at:])

@@ -28,9 +28,17 @@ class DecodedImage:
     pixels: Pixels
 
 
+_CONTENT_TYPES: dict[Format, str] = {
+    "ico": "image/vnd.microsoft.icon",
+    "psd": "image/vnd.adobe.photoshop",
+    "raw": "image/x-raw",
+}
+"""The formats whose media type isn't called after them."""
+
+
 def content_type_of(kind: Format) -> str:
-    """The media type of a format (each of them is registered under its own name)."""
-    return f"image/{kind}"
+    """The media type of a format; camera raw files, which have as many as makers, share one."""
+    return _CONTENT_TYPES.get(kind, f"image/{kind}")
 
 
 def decode(data: bytes, limits: DecodeLimits, pixels: PixelSpec) -> DecodedImage:

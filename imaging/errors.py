@@ -55,7 +55,7 @@ class NotAnImage(UndecodableImage):
 
 
 class UnsupportedFormat(UndecodableImage):
-    """The bytes are a picture, of a kind that isn't decoded here (SVG, PDF, HEIC, …)."""
+    """The bytes are a picture, of a kind that isn't decoded here (SVG, PDF, …)."""
 
     reason = "unsupported_format"
 
@@ -86,7 +86,15 @@ class EmbeddingError(ImagingError):
     """A model ran and its output is no usable vector (not finite, or of length zero)."""
 
 
-REASONS = frozenset(
-    error.reason for error in (EmptyFile, TooManyBytes, NotAnImage, UnsupportedFormat, TooManyPixels, Truncated, Broken)
-)
+_BY_REASON = {
+    error.reason: error
+    for error in (EmptyFile, TooManyBytes, NotAnImage, UnsupportedFormat, TooManyPixels, Truncated, Broken)
+}
+
+REASONS = frozenset(_BY_REASON)
 """Every slug that `UndecodableImage.reason` can be."""
+
+
+def by_reason(reason: str, detail: str) -> UndecodableImage:
+    """The error that has this slug."""
+    return _BY_REASON[reason](detail)

@@ -10,31 +10,28 @@ import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
+    IcoImagePlugin,
     Image,
+    ImageChops,
     ImageFile,
+    Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
+    PsdImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
     features,
 )
 
-from imaging.colour import deep_range, to_rgb
-from imaging.containers import (
-    Lightened,
-    check_bmp,
-    exif_orientation,
-    lighten_gif,
-    lighten_jpeg,
-    lighten_png,
-    lighten_tiff,
-)
+from imaging import isolated
+from imaging.colour import deep_range, on_ground, to_premultiplied, to_rgb
+from imaging.containers import check_bmp, lighten_gif, lighten_ico, lighten_png, lighten_psd
 from imaging.errors import (
     Broken,
     EmptyFile,
@@ -44,9 +41,13 @@ from imaging.errors import (
     UndecodableImage,
     UnsupportedFormat,
 )
-from imaging.limits import DecodeLimits
+from imaging.headers import check_jp2
+from imaging.jpeg import lighten_jpeg, with_end
+from imaging.lightened import Lightened, exif_orientation
+from imaging.limits import DecodeLimits, check_area, check_memory
 from imaging.memory import MemoryBudget
-from imaging.sniffing import Format, format_of
+from imaging.sniffing import FUJI_RAW, Format, format_of
+from imaging.tiff import fuji_preview, lighten_tiff, panasonic_preview
 
 # Pillow warns about odd metadata. A picture's oddities are not this process's, and
 # `warnings.catch_warnings` is not safe among threads before Python 3.14.
@@ -69,6 +70,9 @@ _PLUGINS: dict[Format, type[ImageFile.ImageFile]] = {
     "bmp": BmpImagePlugin.BmpImageFile,
     "tiff": TiffImagePlugin.TiffImageFile,
     "avif": AvifImagePlugin.AvifImageFile,
+    "jp2": Jpeg2KImagePlugin.Jpeg2KImageFile,
+    "ico": IcoImagePlugin.IcoImageFile,
+    "psd": PsdImagePlugin.PsdImageFile,
 }
 
 _ON_THEIR_SIDE = range(5, 9)
@@ -107,18 +111,46 @@ def read(data: bytes, limits: DecodeLimits, width: int, height: int) -> Raster:
         raise TooManyBytes(f"The file has {len(data):,} bytes; at most {limits.max_bytes:,} are allowed.")
     kind = format_of(data)
     with _failures_are_facts(data, kind):
+        if kind in isolated.FORMATS:
+            picture = isolated.read(data, kind, limits, (2 * width, 2 * height), _memory)
+            small = _reduce_decoded(picture.image, 2 * width, 2 * height)
+            return Raster(*picture.size, kind, small)
         lightened = _LIGHTEN[kind](data)
-        with _open(lightened.data, kind) as image:
-            orientation, size = _orientation(image, lightened), image.size
-            if orientation in _ON_THEIR_SIDE:
-                width, height = height, width
-            memory = _check_size(image, kind, limits, (2 * width, 2 * height))
-            with _memory.reserve(memory, limits.max_memory):
-                small = _load_reduced(image, 2 * width, 2 * height)
+        if kind == "tiff" and lightened.decoder == "jpeg":
+            kind = "raw"
+        if not lightened.ends:
+            return _read_endless(lightened, kind, limits, (width, height))
+        return _read(lightened, kind, limits, (width, height))
+
+
+def _read(lightened: Lightened, kind: Format, limits: DecodeLimits, target: tuple[int, int]) -> Raster:
+    width, height = target
+    with _open(lightened.data, lightened.decoder or kind) as image:
+        orientation, size = _orientation(image, lightened), image.size
+        if orientation in _ON_THEIR_SIDE:
+            width, height = height, width
+        memory = _check_size(image, lightened.decoder or kind, limits, (2 * width, 2 * height))
+        with _memory.reserve(memory, limits.max_memory):
+            small = _load_reduced(image, 2 * width, 2 * height, inverted=lightened.inverted)
     if orientation in _TRANSPOSITIONS:
         small = small.transpose(_TRANSPOSITIONS[orientation])
     upright = (size[1], size[0]) if orientation in _ON_THEIR_SIDE else size
     return Raster(upright[0], upright[1], kind, small)
+
+
+_FILLING = b"\x5a\xa5" * 64
+"""Decodes to something else than the zeros that libjpeg takes for what is missing."""
+
+
+def _read_endless(lightened: Lightened, kind: Format, limits: DecodeLimits, target: tuple[int, int]) -> Raster:
+    """A JPEG without its end marker is whole if its pixels don't depend on what follows it; else `Truncated`."""
+    one, other = (
+        _read(replace(lightened, data=with_end(lightened.data, filling)), kind, limits, target)
+        for filling in (b"", _FILLING)
+    )
+    if ImageChops.difference(one.rgb, other.rgb).getbbox() is not None:
+        raise Truncated("The JPEG file ends before the picture does.")
+    return one
 
 
 @contextmanager
@@ -154,13 +186,30 @@ _LIGHTEN: dict[Format, Callable[[bytes], Lightened]] = {
     "bmp": check_bmp,
     "webp": Lightened,
     "avif": Lightened,
+    "jp2": Lightened,
+    "ico": lighten_ico,
+    "psd": lighten_psd,
+    "raw": lambda data: fuji_preview(data) if data.startswith(FUJI_RAW) else panasonic_preview(data),
 }
 
 
+_FEATURES = {"avif": "avif", "webp": "webp", "jp2": "jpg_2000"}
+"""What Pillow may have been built without."""
+
+
 def _open(data: bytes, kind: Format) -> ImageFile.ImageFile:
-    if kind in ("avif", "webp") and not features.check(kind):
-        raise UnsupportedFormat(f"{kind.upper()} pictures are not supported by this installation.")
-    return _PLUGINS[kind](io.BytesIO(data))
+    feature = _FEATURES.get(kind)
+    if feature is not None and not features.check(feature):
+        raise UnsupportedFormat(f"{kind.upper()} pictures are not supported by this installation of Pillow.")
+    try:
+        image = _PLUGINS[kind](io.BytesIO(data))
+    except (SyntaxError, NotImplementedError) as error:
+        if kind == "tiff" and "unknown" in str(error):
+            raise UnsupportedFormat("The TIFF file's samples are of a kind that is not supported.") from error
+        raise
+    if kind == "jp2":
+        check_jp2(data, image.size)
+    return image
 
 
 def _orientation(image: ImageFile.ImageFile, lightened: Lightened) -> int:
@@ -171,19 +220,12 @@ def _orientation(image: ImageFile.ImageFile, lightened: Lightened) -> int:
 def _check_size(image: ImageFile.ImageFile, kind: Format, limits: DecodeLimits, target: tuple[int, int]) -> int:
     """Hold the limits, choose the scale that a JPEG is decoded at, and return the memory estimated for it."""
     width, height = image.size
-    if max(width, height) > limits.max_side:
-        raise TooManyPixels(f"The picture is {width} × {height}; no side may exceed {limits.max_side:,} pixels.")
-    if width * height > limits.max_pixels:
-        raise TooManyPixels(f"The picture is {width} × {height}; at most {limits.max_pixels:,} pixels are allowed.")
+    check_area(width, height, limits)
     full = width * height
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         image.draft(None, target)
     memory = _estimate(image, kind, full)
-    if memory > limits.max_memory:
-        raise TooManyPixels(
-            f"Decoding this {kind.upper()} picture of {width} × {height} takes {memory:,} bytes of memory; "
-            f"at most {limits.max_memory:,} are allowed."
-        )
+    check_memory(memory, f"{kind.upper()} picture of {width} × {height}", limits)
     return memory
 
 
@@ -197,16 +239,41 @@ def _estimate(image: ImageFile.ImageFile, kind: Format, full: int) -> int:
         # A strip may hold all of the pixels, and is decoded beside them.
         tile = int(image.tag_v2.get(322, 0)) * int(image.tag_v2.get(323, 0))
         return 2 * native + 8 * tile
-    return {"webp": 16 * full, "avif": 20 * full}.get(kind, native)
+    return {"webp": 16 * full, "avif": 20 * full, "jp2": 24 * full, "psd": 2 * native}.get(kind, native)
 
 
-def _load_reduced(image: ImageFile.ImageFile, width: int, height: int) -> Image.Image:
+def _load_reduced(image: Image.Image, width: int, height: int, *, inverted: bool) -> Image.Image:
     image.load()
-    across, down = max(1, image.width // width), max(1, image.height // height)
+    return _reduce_decoded(image, width, height, inverted=inverted)
+
+
+def _reduce_decoded(image: Image.Image, width: int, height: int, *, inverted: bool = False) -> Image.Image:
+    if image.has_transparency_data and not _is_opaque(image):
+        reduced = _in_strips(image, (width, height), "RGBa", to_premultiplied)
+        if reduced.getchannel("a").getbbox():
+            return on_ground(reduced)
+        # An alpha channel that nobody wrote: browsers show such bitmaps as opaque.
+        return _in_strips(image, (width, height), "RGB", lambda strip: strip.convert("RGBA").convert("RGB"))
+    deep = deep_range(image, inverted=inverted)
+    return _in_strips(image, (width, height), "RGB", lambda strip: to_rgb(strip, deep))
+
+
+def _is_opaque(image: Image.Image) -> bool:
+    """Whether nothing of it is transparent, as in most screenshots: told of pictures with an alpha channel only."""
+    rows = max(1, _STRIP_PIXELS // image.width)
+    return image.mode == "RGBA" and all(
+        image.crop((0, top, image.width, min(image.height, top + rows))).getchannel("A").getextrema() == (255, 255)
+        for top in range(0, image.height, rows)
+    )
+
+
+def _in_strips(
+    image: Image.Image, target: tuple[int, int], mode: str, convert: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    across, down = max(1, image.width // target[0]), max(1, image.height // target[1])
     rows = down * max(1, _STRIP_PIXELS // (image.width * down))
-    deep = deep_range(image)
-    reduced = Image.new("RGB", (-(-image.width // across), -(-image.height // down)))
+    reduced = Image.new(mode, (-(-image.width // across), -(-image.height // down)))
     for top in range(0, image.height, rows):
-        strip = to_rgb(image.crop((0, top, image.width, min(image.height, top + rows))), deep)
+        strip = convert(image.crop((0, top, image.width, min(image.height, top + rows))))
         reduced.paste(strip.reduce((across, down)), (0, top // down))
     return reduced

@@ -1,11 +1,15 @@
 """What a file is, by its first bytes. Names and declared content types are never asked."""
 
+import re
 from collections.abc import Callable
-from typing import Literal
+from typing import Final, Literal
 
 from imaging.errors import NotAnImage, UnsupportedFormat
 
-Format = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff", "avif"]
+Format = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "heic", "jxl", "jp2", "ico", "psd", "raw"]
+
+PANASONIC_RAW: Final = b"IIU\0"
+FUJI_RAW: Final = b"FUJIFILMCCD-RAW "
 
 _AVIF_BRANDS = (b"avif", b"avis")
 _HEIF_BRANDS = (b"mif1", b"msf1")
@@ -17,16 +21,20 @@ _PICTURES: tuple[tuple[Format, tuple[bytes, ...]], ...] = (
     ("gif", (b"GIF87a", b"GIF89a")),
     ("tiff", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
     ("bmp", (b"BM",)),
+    ("jxl", (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")),
+    ("jp2", (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),
+    ("ico", (b"\0\0\1\0",)),
+    ("psd", (b"8BPS\0\1",)),
+    ("raw", (PANASONIC_RAW, FUJI_RAW)),
 )
 
 _OTHER_PICTURES: tuple[tuple[str, bytes], ...] = (
     ("a PDF document", b"%PDF"),
-    ("a Photoshop document", b"8BPS"),
-    ("a JPEG XL picture", b"\xff\x0a"),
-    ("a JPEG XL picture", b"\0\0\0\x0cJXL \r\n\x87\n"),
-    ("a JPEG 2000 picture", b"\0\0\0\x0cjP  \r\n\x87\n"),
-    ("a JPEG 2000 picture", b"\xff\x4f\xff\x51"),
-    ("an icon", b"\0\0\1\0"),
+    ("a large Photoshop document (PSB)", b"8BPS"),
+    ("a camera raw file (Olympus)", b"IIRO"),
+    ("a camera raw file (Olympus)", b"IIRS"),
+    ("a camera raw file (Olympus)", b"MMOR"),
+    ("a camera raw file (Sigma)", b"FOVb"),
     ("a PostScript document", b"%!PS"),
 )
 
@@ -61,7 +69,9 @@ def _iso_media_format(data: bytes) -> Format:
     if major in _AVIF_BRANDS or (major in _HEIF_BRANDS and any(brand in compatible for brand in _AVIF_BRANDS)):
         return "avif"
     if major in _HEIC_BRANDS or major in _HEIF_BRANDS:
-        raise UnsupportedFormat("The file is a HEIC picture, which is not supported.")
+        return "heic"
+    if major == b"crx ":
+        raise UnsupportedFormat("The file is a camera raw file (Canon CR3), which is not supported.")
     raise NotAnImage("The file is a video or another ISO media file, not a picture.")
 
 
@@ -73,13 +83,20 @@ def _refusal(data: bytes) -> UnsupportedFormat | NotAnImage:
         if data.startswith(signature):
             return NotAnImage(f"The file is {name}, not a picture.")
     head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if b"<svg" in head:
+    if head.startswith(b"<") and _SVG.match(data[:_SVG_SEARCHED]):
         return UnsupportedFormat("The file is an SVG drawing, which is not supported.")
     for name, is_it in _TEXTS:
         if is_it(head):
             return NotAnImage(f"The file is {name}, not a picture.")
     return NotAnImage("The file is not a picture of any known format.")
 
+
+_SVG_SEARCHED = 256 * 1024
+_SVG = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?:\s+|<\?(?s:.)*?\?>|<!--(?s:.)*?-->|<!doctype[^>\[]*(?:\[[^\]]*\]\s*)?>)*+<(?:\w+:)?svg[\s>]",
+    re.IGNORECASE,
+)
+"""An SVG drawing: its first element, after any number of comments and declarations."""
 
 _CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\v\f\r")
 

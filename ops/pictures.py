@@ -11,13 +11,19 @@ from typing import Final, NamedTuple
 from schemas.errors import TwinlensError
 
 PICTURE_SUFFIXES: Final = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif"}
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif"),
+        *(".heic", ".heif", ".hif", ".jxl", ".jp2", ".j2k", ".jpf", ".ico", ".psd"),
+        *(".nef", ".nrw", ".cr2", ".arw", ".dng", ".pef", ".rw2", ".raf"),
+    }
 )
 """File name endings, in lower case, of the formats that ``imaging`` reads."""
 
 _TYPES: Final = mimetypes.MimeTypes()
 _TYPES.add_type("image/webp", ".webp")
 _TYPES.add_type("image/avif", ".avif")
+_TYPES.add_type("image/heic", ".heic")
+_TYPES.add_type("image/jxl", ".jxl")
 _TYPES.add_type("image/jpeg", ".jfif")
 
 

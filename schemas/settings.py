@@ -6,7 +6,7 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pathspec import PathSpec
 from pydantic import (
@@ -153,18 +153,22 @@ class ModelSettings(Section):
     providers: Annotated[tuple[str, ...], Field(min_length=1)] = ("cpu",)
 
 
+DECODER_VERSION: Final = 2
+"""It rises whenever `imaging` reads pictures that it refused before, so that they are looked at again."""
+
+
 class LimitSettings(Section):
     """What a picture may be at most."""
 
     max_object_bytes: Positive = 25 * 1024 * 1024
-    max_pixels: Positive = 100_000_000
+    max_pixels: Positive = 200_000_000
     max_side: Positive = 65_535
     max_decode_memory: Positive = 1024 * 1024 * 1024
 
     @property
     def fingerprint(self) -> str:
-        """Names these limits; a content that was rejected under others is looked at again."""
-        return f"{self.max_object_bytes}/{self.max_pixels}/{self.max_side}/{self.max_decode_memory}"
+        """Names these limits and the decoder; a content that was rejected under others is looked at again."""
+        return f"{DECODER_VERSION}:{self.max_object_bytes}/{self.max_pixels}/{self.max_side}/{self.max_decode_memory}"
 
 
 class IngestSettings(Section):

@@ -13,7 +13,7 @@ import { go, linkWith } from "./router.js";
  * @property {string} [placeholder]
  */
 
-const TYPES = ["jpeg", "png", "webp", "gif", "bmp", "tiff", "avif"];
+const TYPES = ["jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "heic", "jxl", "jp2"];
 
 /** @type {Record<string, Field>} */
 const FIELDS = {

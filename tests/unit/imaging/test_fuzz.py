@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imaging.containers import exif_orientation
 from imaging.decoding import DecodedImage, decode
 from imaging.errors import UndecodableImage
+from imaging.lightened import exif_orientation
 from imaging.limits import DecodeLimits
 from tests.unit.imaging.pictures import SMALL, photo, saved, with_orientation
 

@@ -74,6 +74,7 @@ def large(mode: str) -> Image.Image:
         ("WEBP", "RGBA", {"lossless": True, "method": 0, "quality": 0}),
         ("TIFF", "RGBA", {"compression": "tiff_lzw", "tiffinfo": {274: 6, 278: 2000}}),
         ("TIFF", "F", {}),
+        ("JPEG2000", "RGBA", {"quality_layers": [20]}),
         ("AVIF", "RGBA", {"speed": 10, "subsampling": "4:4:4"}),
     ],
 )

@@ -163,3 +163,10 @@ def test_other_limits_have_another_fingerprint() -> None:
     """A picture that was rejected under other limits is looked at again."""
     one, two = load_settings(), load_settings(limits={"max_pixels": 5})
     assert one.limits.fingerprint != two.limits.fingerprint
+
+
+def test_another_decoder_has_another_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an older decoder refused is looked at again once `DECODER_VERSION` has risen."""
+    before = load_settings().limits.fingerprint
+    monkeypatch.setattr("schemas.settings.DECODER_VERSION", 999)
+    assert load_settings().limits.fingerprint != before
