@@ -2,8 +2,7 @@
 
 Their libraries are large, young and written in C++; what a file makes them allocate or do can't be told from its
 header alone. So each picture gets a process whose memory and computing time the system bounds, and what takes it down
-is a fact about the picture instead of the worker's end. Starting it takes some tenths of a second
-(docs/imaging.md).
+is a fact about the picture instead of the worker's end. Starting it takes most of the time of a small picture.
 """
 
 import json

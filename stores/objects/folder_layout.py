@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,15 +38,25 @@ def path_of(root: Path, ref: ObjectRef) -> Path:
 
 def stays_within(bucket_path: Path, path: Path) -> bool:
     """Whether the path, with all links followed, still lies in the bucket."""
-    return path.resolve().is_relative_to(bucket_path.resolve())
+    return _resolved(path).is_relative_to(bucket_path.resolve())
 
 
 def inside(bucket_path: Path, path: Path) -> tuple[str, ...]:
     """The segments below the bucket, with all links followed. Raises FileNotFoundError for what leads out of it."""
-    found, bucket = path.resolve(), bucket_path.resolve()
+    found, bucket = _resolved(path), bucket_path.resolve()
     if found == bucket or not found.is_relative_to(bucket):
         raise FileNotFoundError(path)
     return found.relative_to(bucket).parts
+
+
+def _resolved(path: Path) -> Path:
+    """The path without links. Raises FileNotFoundError for one that was swapped for another while it was followed."""
+    try:
+        return path.resolve()
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # What was a link is none any more.
+            raise FileNotFoundError(path) from error
+        raise
 
 
 def key_of(bucket_path: Path, path: Path) -> str | None:
