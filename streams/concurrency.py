@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
@@ -24,10 +25,18 @@ async def side_by_side[T](work: Iterable[Coroutine[Any, Any, T]], *, limit: int)
     except BaseException:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for coroutine in coroutines:  # Those whose turn never came.
-            coroutine.close()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            _close_unstarted(coroutines)
         raise
+
+
+def _close_unstarted(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> None:
+    """Close those whose turn never came, or Python warns of each."""
+    for coroutine in coroutines:
+        if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+            coroutine.close()
 
 
 async def halving[T](items: Sequence[T], step: Callable[[Sequence[T]], Awaitable[None]]) -> list[tuple[T, Exception]]:

@@ -163,7 +163,7 @@ def _until(condition: Callable[[], Any], seconds: float = 120) -> None:
 def _half_a_request(api: Service) -> socket.socket:
     connection = socket.create_connection(api.host_and_port)
     connection.sendall(
-        b"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 100000\r\n\r\nabc"
+        b"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\nContent-Length: 100000\r\n\r\nabc"
     )
     return connection
 
@@ -188,7 +188,7 @@ def test_a_client_that_leaves_stops_costing(api: Service, library: Installation)
     data = max(library.pictures.values(), key=len)
     lines = (
         "POST /v1/search?fresh=true HTTP/1.1",
-        "Host: x",
+        "Host: 127.0.0.1",
         "Content-Type: image/jpeg",
         f"Content-Length: {len(data)}",
     )

@@ -115,7 +115,7 @@ def test_a_worker_that_dies_is_replaced(api: Service) -> None:
     """While a killed worker is replaced the other one answers; its counts stay, what it was doing is forgotten."""
     counted = _listings(api)
     with socket.create_connection(api.host_and_port) as stalled:
-        stalled.sendall(b"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\nx")
+        stalled.sendall(b"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\nx")
         _until(lambda: api.metric("twinlens_api_in_flight") == 2)
         victim = _owner(api, stalled)
         survivors = _workers(api) - {victim}

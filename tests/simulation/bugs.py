@@ -184,11 +184,6 @@ BUGS: dict[str, Bug] = {
         {converge_objects._agrees: mistakes.agrees_by_looks},
         MISREAD,
     ),
-    "returned_erased": Bug(
-        "a tombstone is sent though the image came back",
-        {lifecycle.is_being_erased: mistakes.erased_though_it_is_back},
-        ERASED,
-    ),
     "late_tombstone_forgotten": Bug(
         "an image that came back is not published again when a late tombstone may have erased it",
         {lifecycle.may_be_erased: mistakes.never_erased_late},

@@ -341,11 +341,6 @@ def always_announced(image: ImageRecord, contents: Contents) -> bool:
     return bool(image.id) or image.content_id in contents
 
 
-def erased_though_it_is_back(image: ImageRecord) -> bool:
-    """Only looks at the mark, which an image that came back still has."""
-    return image.published_state == lifecycle.ERASING
-
-
 def never_erased_late(image: ImageRecord, now: datetime) -> bool:
     """Takes a tombstone that was given up on for one that will never come."""
     return image.version < 0 and image.publish_due == now
