@@ -19,6 +19,7 @@ from tests.integration.query_service import Installation, Service, installation,
 from tests.stack.fixtures import Servers
 
 WORKERS = 2
+_BEGUN_SEARCH = b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\nx"
 _CLIENTS = 40
 """So many connections that it would be odd if one of the workers got none of them."""
 
@@ -115,7 +116,7 @@ def test_a_worker_that_dies_is_replaced(api: Service) -> None:
     """While a killed worker is replaced the other one answers; its counts stay, what it was doing is forgotten."""
     counted = _listings(api)
     with socket.create_connection(api.host_and_port) as stalled:
-        stalled.sendall(b"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\nx")
+        stalled.sendall(_BEGUN_SEARCH)
         _until(lambda: api.metric("twinlens_api_in_flight") == 2)
         victim = _owner(api, stalled)
         survivors = _workers(api) - {victim}
