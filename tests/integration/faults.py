@@ -65,18 +65,18 @@ def installed(
         environment["TWINLENS_OBJECTS__NOTIFICATION_ARNS"] = json.dumps([route.durable_arn])
     live = Live(stack.addresses, environment, logs)
     live.application.setup()
-    asyncio.run(_compared_already(environment["TWINLENS_DATABASE__URL"]))
+    asyncio.run(_compared_already(environment["TWINLENS_DATABASE__URL"], name))
     try:
         yield live
     finally:
         live.stop()
 
 
-async def _compared_already(database_url: str) -> None:
+async def _compared_already(database_url: str, bucket: str) -> None:
     catalog = SqlCatalog(create_engine(DatabaseSettings(url=SecretStr(database_url))))
     now = datetime.now(UTC)
     try:
-        await catalog.save_progress(WATCHED, now.isoformat(), now)
+        await catalog.save_progress(WATCHED, {"at": now.isoformat(), "buckets": [bucket]}, now)
         last = {"started": now.isoformat(), "finished": now.isoformat(), "reason": "test"}
         await catalog.save_progress(LAST, last, now)
     finally:
