@@ -49,7 +49,7 @@ async def forget(bucket: str, ports: Ports, retry: Retry) -> AsyncIterator[Forgo
     Raises RequestRefused if a worker is still adding to it, Outage when one outlasts the retry budget.
     """
     done = Forgotten()
-    while count := await retry.run(lambda: _forget_images(bucket, ports)):
+    while (count := await retry.run(lambda: _forget_images(bucket, ports))) is not None:
         done = replace(done, images=done.images + count)
         yield done
     while count := await retry.run(lambda: _forget_contents(bucket, ports)):
@@ -61,14 +61,19 @@ async def forget(bucket: str, ports: Ports, retry: Retry) -> AsyncIterator[Forgo
     yield done
 
 
-async def _forget_images(bucket: str, ports: Ports) -> int:
-    """Say of some images that they are removed, and then nothing more, while their rows are locked; delete the rows."""
+async def _forget_images(bucket: str, ports: Ports) -> int | None:
+    """Say of some images that they are removed, and then nothing more, while their rows are locked; delete the rows.
+
+    How many of them were there until then; None where no row is left.
+    """
     ids = await ports.catalog.image_ids(bucket, limit=LOCKED_AT_ONCE)
+    if not ids:
+        return None
     async with ports.catalog.transaction() as tx:
         images = (await tx.lock_images(ids)).values()
         await ports.outbox.send([message for image in images for message in _last_words(image, ports)])
         await tx.delete_images([image.id for image in images])
-    return len(ids)
+    return sum(image.exists for image in images)
 
 
 def _last_words(image: ImageRecord, ports: Ports) -> list[OutgoingMessage]:

@@ -134,7 +134,7 @@ class ObjectComesBack:
     async def run[T](self, step: Callable[[], Awaitable[T]]) -> T:
         """See Retry."""
         result = await step()
-        if result == 0 and not self._came_back:
+        if result is None and not self._came_back:
             self._came_back = True
             ports = self._installation.ports
             await ports.outbox.send([object_hint(ObjectRef(BUCKET, "0.png"), "Requested", ports)])
