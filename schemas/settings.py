@@ -64,6 +64,7 @@ class KafkaSettings(Section):
     ssl_cert_file: Path | None = None
     ssl_key_file: Path | None = None
     session_timeout_s: Annotated[float, Field(ge=6)] = 20
+    watch_made_anew: bool = True
 
     @property
     def topics(self) -> Topics:

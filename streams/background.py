@@ -138,15 +138,14 @@ async def watch_made_anew(app: AppT) -> None:
     while True:
         consumer: Any = app.consumer
         assigned = consumer.assignment() if consumer is not None else set()
-        # Faust has no public readers. The end is what came with the last messages, or with none: the embedded stack's
-        # broker tells another one, too low, to those who ask for it.
+        # Faust has no public readers. Read before the broker is asked, so that they can't be ahead of its answer.
         read = {
             partition: max(consumer._committed_offset[partition] or 0, consumer._read_offset[partition] or 0)  # noqa: SLF001
             for partition in assigned
         }
-        ends = {partition: consumer.highwater(partition) for partition in assigned}
-        anew = [partition for partition, end in ends.items() if end is not None and read[partition] > end]
         try:
+            ends = await consumer.highwaters(*assigned) if assigned else {}
+            anew = [partition for partition, end in ends.items() if end is not None and read[partition] > end]
             if anew:
                 await consumer._commit(await consumer.earliest_offsets(*anew))  # noqa: SLF001
         except (KafkaError, OSError, TimeoutError) as error:

@@ -197,8 +197,9 @@ class Worker:
         loops: list[Callable[[], Awaitable[None]]] = [
             lambda: watch_dependencies(self._dependencies(), parts.patience.outages),
             lambda: watch_lag(app),
-            lambda: watch_made_anew(app),
         ]
+        if parts.settings.kafka.watch_made_anew:
+            loops.append(lambda: watch_made_anew(app))
         sweeping = parts.settings.sweep
         if self._role == "ingest":
             events = parts.settings.kafka.topics.bucket_events

@@ -62,6 +62,8 @@ class EmbeddedStack:
             "KAFKA__PARTITIONS": "4",
             "KAFKA__REPLICATION_FACTOR": "1",
             "KAFKA__SESSION_TIMEOUT_S": str(SESSION_TIMEOUT_S),
+            # Tansu, asked for the end of a log, tells one that is too low.
+            "KAFKA__WATCH_MADE_ANEW": "false",
             "OBJECTS__BACKEND": "s3" if self._minio else "folder",
             "OBJECTS__ENDPOINT": f"{HOST}:{self._ports['s3']}",
             "OBJECTS__SECURE": "false",

@@ -330,7 +330,7 @@ async def test_other_buckets_are_not_there(engine: AsyncEngine, catalog: SqlCata
         await write.content(bucket, number, bucket=bucket)
         ids[bucket] = await write.image(f"{bucket}.png", _sha(bucket), bucket=bucket)
         await write.image(f"{bucket} again.png", _sha(bucket), bucket=bucket)
-        await write.image(f"{bucket}.txt", None, bucket=bucket, reason="empty")
+        await write.image(f"{bucket}.txt", None, bucket=bucket, reason=Reason("empty"))
     everything = (ANY, ImageFilter(bucket="gone"), ImageFilter(key="gone.png"))
     assert all([await catalog.count(where) for where in everything])
     ours = SqlCatalogReader(engine, ("kept", "empty"))

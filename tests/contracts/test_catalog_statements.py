@@ -119,7 +119,7 @@ async def test_known_rows_take_one_statement_a_method(catalog: SqlCatalog) -> No
     image_ids = [image.id for image in images.values()]
     async with catalog.transaction() as tx, _counting(catalog) as sent:
         await tx.lock_images(image_ids)
-        await tx.lock_contents(ids, create=contents)
+        await tx.lock_contents(ids)
         await tx.contents(ids)
         assert len(await tx.oldest_references(ids)) == 32
         assert len(await tx.unpublished_references(dict.fromkeys(ids, "indexed"), limit=99)) == 32

@@ -56,7 +56,7 @@ async def large(servers: Servers) -> AsyncIterator[Large]:
     """Filled once, for the queries leave it as it is, or change a few rows."""
     with made_database(servers, "mysql", "flat") as url:
         await upgrade(url)
-        engine = create_engine(DatabaseSettings.model_validate({"url": url, "pool_size": 1}))
+        engine = create_engine(DatabaseSettings.model_validate({"url": url, "pool_size": 1, "timeout_s": 600}))
         async with engine.connect() as connection:
             await fill(connection, COUNT)
         catalog = SqlCatalog(engine)
@@ -142,6 +142,9 @@ QUERIES: dict[str, list[Query]] = {
     "Catalog.contents_by_vector": [returned(lambda large: large.catalog.contents_by_vector(SOME))],
     "Catalog.due_contents": [returned(lambda large: large.catalog.due_contents(NOW, limit=100))],
     "Catalog.due_images": [returned(lambda large: large.catalog.due_images(NOW, limit=100))],
+    "Catalog.unreadable_images": [returned(lambda large: large.catalog.unreadable_images(NOW, limit=100))],
+    "Catalog.unreadable_contents": [returned(lambda large: large.catalog.unreadable_contents(NOW, limit=100))],
+    "Catalog.image_ids": [returned(lambda large: large.catalog.image_ids(BUCKET, limit=100))],
     "Catalog.oldest_dirty": [returned(lambda large: large.catalog.oldest_dirty())],
     "Catalog.page_of_images": [
         returned(lambda large: large.catalog.page_of_images(BUCKET, prefix="", after=ref(100_000).key, limit=1000)),
@@ -184,6 +187,7 @@ QUERIES: dict[str, list[Query]] = {
         returned(lambda large: large.reader.indexed_per_minute(NOW - timedelta(days=1), BUCKET))
     ],
     "StatisticsReader.rejections": [returned(lambda large: large.reader.rejections(None))],
+    "StatisticsReader.patrol_rounds": [returned(lambda large: large.reader.patrol_rounds([BUCKET]))],
     "StatisticsReader.check": [returned(lambda large: large.reader.check())],
     "DuplicateReader.of_contents": [returned(lambda large: large.reader.of_contents(CONTENTS))],
     "DuplicateReader.contents_after": [
