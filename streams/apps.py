@@ -24,6 +24,8 @@ from streams.requests import Requests
 from streams.steps import Step
 
 COMMIT_INTERVAL_S = 1.0
+METADATA_MAX_AGE_MS = 10_000
+"""So soon a topic that was missing for a moment, and left unassigned, is seen again."""
 SMALL_MESSAGES_AHEAD = 1024
 """Messages of at most SMALL_MESSAGE_BYTES that wait in memory. Fewer would make Faust pause, and sleep for a second."""
 POLLED_AT_ONCE = 128
@@ -50,6 +52,7 @@ def create_app(settings: Settings, role: str) -> AppT:
         stream_wait_empty=False,
         broker_max_poll_records=POLLED_AT_ONCE,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=METADATA_MAX_AGE_MS,
         consumer_max_fetch_size=kafka.max_message_bytes,
         producer_max_request_size=kafka.max_message_bytes,
         broker_commit_interval=COMMIT_INTERVAL_S,
