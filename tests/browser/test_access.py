@@ -138,7 +138,7 @@ def test_everything_works_with_the_keyboard_alone(opened: Opened, changed_copy: 
     page.keyboard.press("m")
     expect(page.locator(".query-name")).to_contain_text("stained-glass-001")
     page.keyboard.press("b")
-    expect(page.locator(".tile").first).to_be_visible()
+    expect(page.get_by_role("link", name="Browse")).to_have_attribute("aria-current", "page")
     page.keyboard.press("f")
     expect(page.get_by_label("Key begins with")).to_be_focused()
     page.keyboard.type("gallery/sea")

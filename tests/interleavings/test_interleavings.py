@@ -438,8 +438,13 @@ async def test_orderly_stops_use_up_no_attempts(twinlens: Installation, step: St
     twinlens.put("k", A)
     await twinlens.ingest("k")
     for _ in range(6):
-        halt = Halt(step)
-        worker = twinlens.index_worker(halt)
+        halt, unrecorded = Halt(step), Halt(Step.VECTOR_STORED)
+
+        async def checkpoint(reached: str, halts: tuple[Halt, ...] = (halt, unrecorded)) -> None:
+            for each in halts:
+                await each(reached)
+
+        worker = twinlens.index_worker(checkpoint)
         message = ContentChanged(bucket="pictures", sha256=content_of(A).sha256)
         handling = await halted(worker.handle([twinlens.delivery(message)]), halt)
         stopping = asyncio.create_task(worker.refund_unfinished())
