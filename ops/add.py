@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from ops.pictures import find_sources
 from ops.progress import progress_bar
+from ops.terminal import shown, stderr
 from ops.upload import Uploaded, Uploader
 from schemas.errors import ConfigurationError
 from schemas.settings import Settings
@@ -30,7 +29,7 @@ async def run_add(
         raise ConfigurationError(f"{bucket} is not among objects.buckets: it would not be indexed")
     sources = find_sources(paths, prefix=prefix, everything=everything)
     if not sources:
-        Console(stderr=True).print("no pictures were found there; --all takes files of every name")
+        stderr().print("no pictures were found there; --all takes files of every name")
         return False
     objects = open_objects(settings.objects)
     try:
@@ -45,7 +44,7 @@ async def run_add(
 
 
 def _tell(result: Uploaded) -> None:
-    console = Console(stderr=True, highlight=False)
+    console = stderr()
     parts = [f"{len(result.added):,} added"]
     if result.unchanged:
         parts.append(f"{len(result.unchanged):,} there already")
@@ -53,6 +52,6 @@ def _tell(result: Uploaded) -> None:
         parts.append(f"[bold red]{len(result.failed):,} failed[/]")
     console.print(", ".join(parts))
     for source, reason in sorted(result.failed)[:SHOWN_FAILURES]:
-        console.print(f"  {source.path}: {reason}", markup=False)
+        console.print(f"  {shown(source.path)}: {shown(reason)}", soft_wrap=True)
     if len(result.failed) > SHOWN_FAILURES:
         console.print(f"  and {len(result.failed) - SHOWN_FAILURES:,} more")

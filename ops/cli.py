@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from ops import dead_letters, grants
 from ops.logs import configure_logging
+from ops.terminal import plain, stderr, stdout, visible_json
 from schemas.errors import ConfigurationError, Outage, RequestRefused, TwinlensError
 from schemas.settings import Settings, load_settings
 
@@ -27,7 +26,6 @@ app = typer.Typer(
 )
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(grants.app, name="grants")
-stderr = Console(stderr=True)
 
 EXIT_FAILURE = 1
 EXIT_REFUSED = 3
@@ -45,8 +43,8 @@ class Role(StrEnum):
 
 
 def complain(what: str, error: Exception) -> None:
-    """Print an error. Its text may hold anything, lines of a log too: none of it is rich's markup."""
-    stderr.print(Text(f"{what}:", style="bold red"), Text(str(error)), soft_wrap=True)
+    """Print an error. Its text may hold anything, lines of a log too."""
+    stderr().print(plain(f"{what}:", style="bold red"), plain(error), soft_wrap=True)
 
 
 @contextmanager
@@ -307,19 +305,19 @@ def watch(
     from ops.watch import changes, is_copy, pretty
 
     async def follow() -> None:
-        stdout = Console(highlight=False)
+        console = stdout()
         kafka = settings_and_logs().kafka
 
         def ready() -> None:
-            stderr.print(f"watching {kafka.topics.image_changes}", highlight=False)
+            stderr().print(f"watching {kafka.topics.image_changes}")
 
         async for change in changes(kafka, from_start=from_start, on_ready=ready):
             if copies and not is_copy(change):
                 continue
             if as_json:
-                typer.echo(change.encode())
+                typer.echo(visible_json(change.encode().decode()))
             else:
-                stdout.print(pretty(change), soft_wrap=True)
+                console.print(pretty(change), soft_wrap=True)
 
     with friendly_errors(), suppress(KeyboardInterrupt):
         asyncio.run(follow())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -12,10 +11,9 @@ from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from ops.terminal import json_text, shown, stdout, visible
 from schemas.errors import RequestRefused
 from schemas.settings import KafkaSettings, load_settings
 from stores.broker.dead_letters import DeadLetter, KafkaDeadLetters, LetterId
@@ -165,16 +163,16 @@ def list_letters(
         found = matching(load_settings().kafka, filters, resolved=resolved)
         async for letter in found:
             if json_lines:
-                typer.echo(json.dumps(as_json(letter), ensure_ascii=False))
+                typer.echo(json_text(as_json(letter)))
                 continue
             error = f"{letter.error_type}: {letter.error}"[:120]
             name = (letter.key or b"").decode(errors="replace")
             when = f"{letter.time:%Y-%m-%d %H:%M:%S}"
             resolution, attempts = letter.resolution or "", str(letter.attempts)
             cells = (when, letter.stage, error, attempts, letter.topic, name, resolution)
-            table.add_row(str(letter.id), *map(escape, cells))
+            table.add_row(str(letter.id), *map(shown, cells))
         if not json_lines:
-            Console().print(table if table.row_count else "no dead letters")
+            stdout().print(table if table.row_count else "no dead letters")
 
     with friendly_errors():
         asyncio.run(run())
@@ -192,13 +190,14 @@ def show(
         letter = asyncio.run(KafkaDeadLetters(load_settings().kafka).letter(LetterId.parse(letter_id)))
         facts = as_json(letter)
         if json_lines:
-            typer.echo(json.dumps(facts, ensure_ascii=False, indent=2))
+            typer.echo(json_text(facts, indent=2))
             return
         for name, fact in facts.items():
             if name not in ("value", "value_hex", "key_hex") or (name == "key_hex" and facts["key"] is None):
-                typer.echo(f"{name:12} {fact}")
+                typer.echo(f"{name:12} {visible(fact)}")
         value = letter.value or b""
-        typer.echo(f"\n{_text(value[:SHOWN_BYTES]) or value[:SHOWN_BYTES].hex(' ')}")
+        text = _text(value[:SHOWN_BYTES]) or value[:SHOWN_BYTES].hex(" ")
+        typer.echo(f"\n{visible(text, lines=True)}")
         if len(value) > SHOWN_BYTES:
             typer.echo(f"… {len(value) - SHOWN_BYTES:,} more bytes; --json shows all of them")
 

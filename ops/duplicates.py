@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from enum import StrEnum
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-
 from imaging.model_spec import load_spec
+from ops.terminal import json_text, shown, stdout, visible
 from query_api.duplicates import Group, exact_groups, near_groups
 from schemas.settings import Settings
 from stores.catalog.engine import create_engine
@@ -77,28 +74,32 @@ def _rows(group: Group) -> Iterator[dict[str, Any]]:
             }
 
 
+def _cell(value: object) -> object:
+    return visible(value) if isinstance(value, str) else value
+
+
 def _printer(output: Output) -> Callable[[int, Group], None]:
     if output is Output.CSV:
         writer = csv.writer(sys.stdout)
         writer.writerow(CSV_HEADER)
 
         def as_csv(number: int, group: Group) -> None:
-            writer.writerows([number, round(group.score, 2), *row.values()] for row in _rows(group))
+            writer.writerows([number, round(group.score, 2), *map(_cell, row.values())] for row in _rows(group))
 
         return as_csv
     if output is Output.JSON:
 
         def as_json(number: int, group: Group) -> None:
             entry = {"group": number, "score": round(group.score, 2), "images": list(_rows(group))}
-            sys.stdout.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            sys.stdout.write(json_text(entry) + "\n")
 
         return as_json
-    console = Console(highlight=False)
+    console = stdout()
 
     def as_table(number: int, group: Group) -> None:
         console.print(f"[bold]{number}[/]  {group.size} pictures, {group.score:.1f}")
         for row in _rows(group):
-            name = escape(f"{row['bucket']}/{row['key']}")
+            name = shown(f"{row['bucket']}/{row['key']}")
             console.print(f"   {name}  [dim]{row['width']} × {row['height']}, {row['size']:,} bytes[/]", soft_wrap=True)
 
     return as_table

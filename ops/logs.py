@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from typing import Any
+from io import StringIO
+from typing import Any, TextIO
 
 import stamina.instrumentation
 import structlog
 
+from ops.terminal import visible
 from schemas.settings import LogSettings
 
 QUIET_S = 30.0
@@ -74,5 +76,17 @@ def _rendering(settings: LogSettings) -> list[Any]:
         return [clean, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     return [
         clean,
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback),
+        _visible_event,
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_visible_traceback),
     ]
+
+
+def _visible_event(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Libraries put strangers' text into the message; ConsoleRenderer escapes other values."""
+    return {**event, "event": visible(event["event"], lines=True)}
+
+
+def _visible_traceback(file: TextIO, error: structlog.typing.ExcInfo) -> None:
+    traceback = StringIO()
+    structlog.dev.plain_traceback(traceback, error)
+    file.write(visible(traceback.getvalue(), lines=True))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from ops.terminal import stderr
+
 
 def progress_bar(console: Console | None = None) -> Progress:
     """A bar with a description, a count and the time; without a terminal only its end is printed."""
@@ -14,5 +16,5 @@ def progress_bar(console: Console | None = None) -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=console or Console(stderr=True),
+        console=console or stderr(),
     )

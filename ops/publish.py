@@ -10,11 +10,10 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from rich.console import Console
-from rich.text import Text
 
 from ops.pictures import PathProblem, Source, find_sources
 from ops.progress import progress_bar
+from ops.terminal import plain, stderr
 from schemas.errors import BrokerOutage, MalformedMessage, Outage
 from schemas.image_requests import REQUEST_ID_HEADER
 from schemas.messages import RequestOutcome
@@ -42,7 +41,7 @@ async def run_publish(
     """
     bucket = bucket or settings.objects.default_bucket
     sources = find_sources(paths, prefix=prefix, everything=everything)
-    console = Console(stderr=True, highlight=False)
+    console = stderr()
     if not sources:
         console.print("no pictures were found there; --all takes files of every name")
         return False
@@ -58,7 +57,7 @@ async def run_publish(
                 stored += 1
             else:
                 words = f"{requests[outcome.request_id].path}: {outcome.outcome}: {outcome.reason}"
-                console.print(Text(words, style="red"), soft_wrap=True)
+                console.print(plain(words, style="red"), soft_wrap=True)
     console.print(f"{stored:,} stored, {len(requests) - stored:,} not")
     return stored == len(requests)
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ops.terminal import json_text, shown, stderr, stdout
 from schemas.errors import ConfigurationError
 from schemas.settings import Settings
 from streams.composition import WorkerParts, worker_parts
@@ -42,7 +40,7 @@ async def run_reconcile(
         scopes = [Scope(name, prefix, dry_run=dry_run, force=force) for name in buckets]
         reports = [await _run_shown(parts, scope, shown=not as_json) for scope in scopes]
     if as_json:
-        print(json.dumps([report.as_json() for report in reports], indent=2, ensure_ascii=False))  # noqa: T201 - the answer
+        print(json_text([report.as_json() for report in reports], indent=2))  # noqa: T201 - the answer
     else:
         _show(reports)
     return not any(report.refused for report in reports)
@@ -58,7 +56,7 @@ async def _run_shown(parts: WorkerParts, scope: Scope, *, shown: bool) -> Report
         MofNCompleteColumn(),
         TextColumn("{task.fields[found]} differences"),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=stderr(),
     )
     run = Reconciliation(parts.ports, parts.patience, parts.settings.reconcile)
     with progress if shown else nullcontext():
@@ -82,17 +80,17 @@ def _looked_at(report: Report) -> int:
 
 
 def _show(reports: Sequence[Report]) -> None:
-    console = Console()
+    console = stdout()
     for report in reports:
         looked = report.compared
         title = f"{report.bucket}{'/' + report.prefix if report.prefix else ''}"
-        table = Table(title=escape(title), title_justify="left")
+        table = Table(title=shown(title), title_justify="left")
         for heading in ("difference", "found", "for example", "not healed: dry run" if report.dry_run else "healed by"):
             table.add_column(heading, justify="right" if heading == "found" else "left", overflow="fold")
         for kind in DriftKind:
             example = report.examples.get(kind, [""])[0]
             healed = _HEALED_BY[kind] if report.drift[kind] else ""
-            table.add_row(kind.replace("_", " "), f"{report.drift[kind]:,}", escape(example), healed)
+            table.add_row(kind.replace("_", " "), f"{report.drift[kind]:,}", shown(example), healed)
         console.print(table)
         console.print(
             f"{looked.objects:,} objects, {looked.rows:,} rows, {looked.contents:,} contents and "
@@ -101,4 +99,4 @@ def _show(reports: Sequence[Report]) -> None:
             + (f"; went on where the run of {report.started:%H:%M:%S} UTC stopped" if report.resumed else "")
         )
         for refusal in report.refused:
-            console.print(f"[bold red]refused:[/] {escape(refusal)}", highlight=False)
+            console.print(f"[bold red]refused:[/] {shown(refusal)}", highlight=False)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from ops.terminal import json_text, shown, stdout
 from schemas.errors import ConfigurationError
 from schemas.settings import Settings
 from streams.composition import worker_parts
@@ -37,13 +35,13 @@ async def list_rejected(settings: Settings, *, bucket: str | None, reason: str |
         for name in _buckets(settings, bucket):
             async for entry in rejected(parts.ports.catalog, name, reason=reason):
                 if as_json:
-                    print(json.dumps(_as_json(name, entry), ensure_ascii=False))  # noqa: T201 - the answer
+                    print(json_text(_as_json(name, entry)))  # noqa: T201 - the answer
                     continue
                 where = f"{name}/{entry.keys[0]}" if entry.keys else str(entry.subject)
                 decided = f"{entry.decided_at:%Y-%m-%d %H:%M:%S}" if entry.decided_at else ""
-                table.add_row(escape(where), escape(str(entry.reason)), decided, str(entry.attempts))
+                table.add_row(shown(where), shown(str(entry.reason)), decided, str(entry.attempts))
     if not as_json:
-        Console().print(table if table.row_count else "nothing is rejected")
+        stdout().print(table if table.row_count else "nothing is rejected")
 
 
 def _as_json(bucket: str, entry: Rejected) -> dict[str, Any]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ops.http_client import ApiClient
 from ops.pictures import PathProblem
+from ops.terminal import json_text, shown, stdout
 from schemas.settings import ApiSettings
 
 _COLOURS = {"exact": "bold green", "copy": "green", "similar": "yellow"}
@@ -39,14 +38,14 @@ async def run_search(
     async with ApiClient(url, api_key=api_key) as client:
         answer = await client.search(picture, **parameters)
     if as_json:
-        print(json.dumps(answer, indent=2, ensure_ascii=False))  # noqa: T201 - the answer
+        print(json_text(answer, indent=2))  # noqa: T201 - the answer
     else:
         _show(answer)
     return bool(answer["results"])
 
 
 def _show(answer: dict[str, Any]) -> None:
-    console = Console()
+    console = stdout()
     if not answer["results"]:
         console.print("nothing like it was found")
         return
@@ -63,11 +62,6 @@ def _show(answer: dict[str, Any]) -> None:
             f"{hit['score']:.1f}",
             Text(hit["verdict"], style=_COLOURS.get(hit["verdict"], "")),
             f"{image['width']} × {image['height']}",
-            # A key may hold what the terminal or rich would take for markup.
-            Text(_printable(f"{image['bucket']}/{image['key']}{also}")),
+            shown(f"{image['bucket']}/{image['key']}{also}"),
         )
     console.print(table)
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

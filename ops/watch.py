@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
-from rich.markup import escape
 
+from ops.terminal import shown
 from schemas.errors import BrokerOutage, MalformedMessage
 from schemas.messages import ImageChanged
 from schemas.records import ImageState
@@ -64,12 +64,12 @@ def is_copy(change: ImageChanged) -> bool:
 def pretty(change: ImageChanged) -> str:
     """One line in rich's markup."""
     colour = _COLOURS[change.state]
-    name = escape(f"{change.bucket}/{change.key}")
+    name = shown(f"{change.bucket}/{change.key}")
     line = f"[dim]{change.occurred_at:%H:%M:%S}[/] [{colour}]{change.state:>8}[/] {name}"
     if change.reason:
-        line += f"  [red]{escape(change.reason)}[/]"
+        line += f"  [red]{shown(change.reason)}[/]"
     if change.nearest:
         best = change.nearest[0]
         words = {Verdict.EXACT: "same bytes as", Verdict.COPY: "copy of", Verdict.SIMILAR: "looks like"}[best.verdict]
-        line += f"  [cyan]{words}[/] {escape(f'{best.bucket}/{best.key}')} [dim]{best.score:.1f}[/]"
+        line += f"  [cyan]{words}[/] {shown(f'{best.bucket}/{best.key}')} [dim]{best.score:.1f}[/]"
     return line

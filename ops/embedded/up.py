@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
-
 from ops.embedded.alongside import alongside
 from ops.embedded.announcing import announce_folder_changes, announce_what_changed_meanwhile
 from ops.embedded.errors import StackError
@@ -31,6 +29,7 @@ from ops.logs import configure_logging
 from ops.pictures import Source, find_sources
 from ops.progress import progress_bar
 from ops.setup import run_setup
+from ops.terminal import stderr, stdout
 from ops.upload import Uploaded, Uploader
 from schemas.settings import Settings, load_settings
 from stores.objects.opening import open_objects
@@ -88,8 +87,8 @@ class Up:
         self._stack = stack
         self._settings = settings
         self._began = time.monotonic()
-        self._console = Console(highlight=False, soft_wrap=True)
-        self._bars = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = stdout(soft_wrap=True)
+        self._bars = stderr(soft_wrap=True)
         self.shown = False
         """Whether the result table was shown: an interruption after that is the normal end."""
 

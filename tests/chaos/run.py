@@ -41,6 +41,7 @@ REQUESTED_EVERY = 10
 BROKEN = b"these bytes are no picture"
 QUIET_SECONDS = 240.0
 Say = Callable[[str], None]
+PATROL_ONLY = {**WITHOUT_RECONCILE, "TWINLENS_PATROL__RATE": "500"}
 
 
 class Events(StrEnum):
@@ -51,9 +52,9 @@ class Events(StrEnum):
     ONCE = "once"
     """Everything, once; and no comparison is made, so that each event, message and mark counts."""
     LOSSY = "lossy"
-    """By a relay that loses, doubles and delays events; one comparison afterwards."""
+    """By a relay that loses, doubles and delays events; the patrol alone finds what was lost."""
     NONE = "none"
-    """Nothing; one comparison afterwards."""
+    """Nothing; the patrol alone finds what changed."""
 
 
 def content(number: int) -> bytes:
@@ -123,6 +124,7 @@ class ChaosRun:
         self._say = say
         self._events = events
         self._has_rules = objects == "minio"
+        self._has_patrol = events in (Events.LOSSY, Events.NONE)
         self._logs = folder / "logs"
         self._links = Links(self._logs)
         link = self._links.kafka if plan.has_link_faults else None
@@ -151,7 +153,7 @@ class ChaosRun:
             self._say("everything runs")
             self._disturb_by_events(live)
             self._compare_after_quiet(live)
-            if self._has_rules:
+            if self._has_rules and not self._has_patrol:
                 self._lose_notifications(live)
         self.outcome.seconds = time.monotonic() - began
         return self.outcome
@@ -169,6 +171,8 @@ class ChaosRun:
         more = {
             **QUICK,
             **(WITHOUT_RECONCILE if self._events is Events.ONCE else {}),
+            **(PATROL_ONLY if self._has_patrol else {}),
+            "TWINLENS_OBJECTS__NOTIFICATIONS": "none" if self._events is Events.NONE else "kafka",
             "TWINLENS_OBJECTS__NOTIFICATION_ARNS": json.dumps(arns[self._events]),
             **({} if self._has_rules else ANNOUNCED_BY_SERVER),
         }
@@ -177,7 +181,7 @@ class ChaosRun:
         return Live(addresses, environment, self._logs, index_workers=2, clocks=self._injector.clocks())
 
     def _disturb_by_events(self, live: Live) -> None:
-        """The disturbance, with events as they are wanted; where some were lost, one comparison follows."""
+        """The disturbance, with events as they are wanted."""
         if self._events is Events.LOSSY:
             source, target = (f"{route.topic_prefix}bucket-events" for route in (TEST_ROUTES[0], MAIN_ROUTE))
             with LossyRelay(self._stack.addresses.kafka, source, target, self._plan.seed) as relay:
@@ -185,8 +189,6 @@ class ChaosRun:
             self.outcome.relayed = relay.counts
         else:
             self._disturb(live)
-        if self._events in (Events.LOSSY, Events.NONE):
-            _reconcile(live)
 
     def _disturb(self, live: Live) -> None:
         """The operations and the faults side by side, under a supervisor that starts again what ends."""
