@@ -10,12 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from stat import S_ISREG
 from typing import BinaryIO, Final
 
 from schemas.errors import BucketOutage, ObjectStoreOutage, ObjectTooLarge, PreconditionFailed, RequestRefused
 from schemas.records import ObjectRef, ObjectState
-from stores.objects.folder_files import open_file, piece_of, place, remove, settled, translated, unfinished
+from stores.objects.folder_files import (
+    open_file,
+    piece_of,
+    place,
+    regular_files,
+    remove,
+    settled,
+    translated,
+    unfinished,
+)
 from stores.objects.folder_layout import path_of, stays_within, walk
 from stores.objects.folder_versions import Notes, etag_of, last_modified_of
 from stores.objects.keys import checked_bucket
@@ -213,15 +221,11 @@ class FolderObjects:
         raise ObjectStoreOutage(f"{ref} keeps changing while it is read")
 
     def _listed(self, bucket: str, names: Sequence[tuple[str, Path]]) -> Sequence[ObjectState]:
-        states = []
-        for key, path in names:
-            try:
-                stat = path.stat()
-            except OSError:
-                continue
-            if S_ISREG(stat.st_mode) and (not path.is_symlink() or stays_within(self._root / bucket, path)):
-                states.append(ObjectState(ObjectRef(bucket, key), etag_of(stat), stat.st_size, last_modified_of(stat)))
-        return states
+        with translated(f"list {bucket}"):
+            return [
+                ObjectState(ObjectRef(bucket, key), etag_of(stat), stat.st_size, last_modified_of(stat))
+                for key, stat in regular_files(self._root / bucket, names)
+            ]
 
     def _require(self, ref: ObjectRef, path: Path, if_match: str | None) -> None:
         """That the object can be written there, and is the version ``if_match`` if that is given."""

@@ -6,10 +6,11 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import groupby
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISLNK, S_ISREG
 from typing import BinaryIO, Final
 
 from schemas.errors import ObjectStoreOutage, PreconditionFailed, RequestRefused
@@ -19,6 +20,9 @@ from stores.objects.folder_versions import etag_of
 _TICK_NS: Final = 20_000_000
 """Two writes within one tick of the file system's clock can't be told apart; Linux ticks every 4 to 10 ms."""
 _IN_THE_WAY: Final = frozenset({errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG})
+
+_GONE: Final = (FileNotFoundError, NotADirectoryError)
+"""What is listed and gone a moment later, or has become a link."""
 
 
 @contextmanager
@@ -88,6 +92,25 @@ def open_file(bucket_path: Path, path: Path) -> BinaryIO:
     return os.fdopen(file, "rb")
 
 
+def regular_files(bucket_path: Path, names: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, os.stat_result]]:
+    """The keys of those that are regular files now, or links to such within the bucket, with the files' states."""
+    for folder_path, inside_it in groupby(names, key=lambda name: name[1].parent):
+        with suppress(*_GONE), opened_folder(bucket_path, folder_path.relative_to(bucket_path).parts) as folder:
+            for key, path in inside_it:
+                with suppress(*_GONE):
+                    stat = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
+                    if S_ISLNK(stat.st_mode):
+                        stat = _linked(bucket_path, path)
+                    if S_ISREG(stat.st_mode):
+                        yield key, stat
+
+
+def _linked(bucket_path: Path, link: Path) -> os.stat_result:
+    *folders, name = inside(bucket_path, link)
+    with opened_folder(bucket_path, folders) as folder:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+
+
 def place(source: Path, bucket_path: Path, path: Path, *, if_absent: bool) -> None:
     """Move the file there, or give it a second name where none is there: against other processes too.
 
@@ -110,7 +133,7 @@ def remove(bucket_path: Path, path: Path) -> None:
     try:
         with opened_folder(bucket_path, folders) as folder:
             os.unlink(name, dir_fd=folder)
-    except (FileNotFoundError, NotADirectoryError):
+    except _GONE:
         return
 
 

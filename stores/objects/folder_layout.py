@@ -50,9 +50,11 @@ def inside(bucket_path: Path, path: Path) -> tuple[str, ...]:
 
 
 def _resolved(path: Path) -> Path:
-    """The path without links. Raises FileNotFoundError for one that was swapped for another while it was followed."""
+    """The path without links. Raises FileNotFoundError for those that lead in circles or are swapped meanwhile."""
     try:
         return path.resolve()
+    except RuntimeError as error:  # Of Python 3.12; later ones don't follow such a link.
+        raise FileNotFoundError(path) from error
     except OSError as error:
         if error.errno == errno.EINVAL:  # What was a link is none any more.
             raise FileNotFoundError(path) from error

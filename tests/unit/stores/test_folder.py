@@ -7,7 +7,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -227,16 +228,14 @@ async def test_a_bucket_that_vanishes_during_a_listing_is_an_outage(store: Folde
             pass
 
 
-@pytest.mark.parametrize("place", ["trip/a.png", "trip"])
-async def test_a_link_swapped_in_while_a_file_is_read_shows_nothing(
-    store: FolderObjects, folder: Path, tmp_path: Path, place: str
-) -> None:
-    """A file, or its folder, that takes turns with a link out of the bucket is read as the file or is gone."""
+@contextmanager
+def swapped(folder: Path, outside: Path, place: str) -> Iterator[None]:
+    """``trip/a.png`` of five bytes, or its folder, takes turns with a link to one of six outside the bucket."""
     (folder / "trip").mkdir()
     (folder / "trip" / "a.png").write_bytes(b"bytes")
-    (tmp_path / "a.png").write_bytes(b"secret")
-    link, real, spare = tmp_path / "link", folder / place, tmp_path / "spare"
-    link.symlink_to(tmp_path / "a.png" if place.endswith(".png") else tmp_path)
+    (outside / "a.png").write_bytes(b"secret")
+    link, real, spare = outside / "link", folder / place, outside / "spare"
+    link.symlink_to(outside / "a.png" if place.endswith(".png") else outside)
     done = threading.Event()
 
     def swap() -> None:
@@ -249,11 +248,39 @@ async def test_a_link_swapped_in_while_a_file_is_read_shows_nothing(
     swapping = threading.Thread(target=swap)
     swapping.start()
     try:
-        found = [await read_all(store, ref("trip/a.png")) for _ in range(2_000)]
+        yield
     finally:
         done.set()
         swapping.join()
+
+
+@pytest.mark.parametrize("place", ["trip", "trip/a.png"])
+async def test_a_link_swapped_in_while_a_file_is_read_shows_nothing(
+    store: FolderObjects, folder: Path, tmp_path: Path, place: str
+) -> None:
+    """A file, or its folder, that takes turns with a link out of the bucket is read as the file or is gone."""
+    with swapped(folder, tmp_path, place):
+        found = [await read_all(store, ref("trip/a.png")) for _ in range(2_000)]
     assert {data for _, data in filter(None, found)} <= {b"bytes"}
+
+
+@pytest.mark.parametrize("place", ["trip", "trip/a.png"])
+async def test_a_link_swapped_in_while_a_bucket_is_listed_shows_nothing(
+    store: FolderObjects, folder: Path, tmp_path: Path, place: str
+) -> None:
+    """Not even the size of what lies outside."""
+    with swapped(folder, tmp_path, place):
+        found = [state.size for _ in range(1_000) async for state in store.list("pictures")]
+    assert set(found) <= {5}
+
+
+async def test_links_in_circles_are_no_objects(store: FolderObjects, folder: Path) -> None:
+    """They are neither listed nor found, and hold nothing up."""
+    (folder / "a.png").symlink_to("b.png")
+    (folder / "b.png").symlink_to("a.png")
+    (folder / "c.png").write_bytes(b"bytes")
+    assert [state.ref.key async for state in store.list("pictures")] == ["c.png"]
+    assert await store.head(ref("a.png")) is None
 
 
 async def test_nothing_is_made_or_removed_through_a_linked_folder(
