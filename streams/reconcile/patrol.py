@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
+from datetime import datetime
+from typing import Final, NamedTuple
 
 import structlog
-from cachetools import TTLCache
+from cachetools import LRUCache
 
 from schemas.errors import ConfigurationError, Outage
 from schemas.patrol import PatrolRound, Rule, last_round_name
@@ -31,8 +32,9 @@ BACKLOG: Final = 200
 LONGEST_WAIT_S: Final = 600.0
 """For the backlog, after each page: a backlog that never ends makes the patrol slow, and does not stop it."""
 LOOK_S: Final = 1.0
-HINTED_AGAIN_S: Final = 3600.0
-"""So soon after a hint about a difference another one is sent: what a look does not mend, many will not."""
+HINTED_AGAIN_S: Final = (60.0, 3600.0)
+"""So soon after a hint about a difference the next one is sent: a look may have come to nothing, as while the bucket
+was away. From the first to the last it grows fourfold each time: what looks don't mend, many more will not."""
 HINTS_KEPT: Final = 20_000
 """Differences that are remembered as hinted at; some megabytes."""
 
@@ -47,6 +49,13 @@ class Surroundings:
     backlog: Callable[[], int]
     ensure_announced: Callable[[str], Awaitable[bool]]
     """See ObjectWriter."""
+
+
+class Hinted(NamedTuple):
+    """When a difference was hinted at, and how long that counts, in seconds."""
+
+    at: datetime
+    for_s: float
 
 
 class Patrol:
@@ -70,9 +79,7 @@ class Patrol:
         self._sleep = sleep
         self._refused = False
         self._rule: Rule | None = None
-        self._hinted: TTLCache[Drift, bool] = TTLCache(
-            HINTS_KEPT, HINTED_AGAIN_S, timer=lambda: ports.clock.now().timestamp()
-        )
+        self._hinted: LRUCache[Drift, Hinted] = LRUCache(HINTS_KEPT)
 
     async def work_for_ever(self) -> None:
         """Round after round. An outage breaks a round off, and it is gone on with later."""
@@ -110,10 +117,18 @@ class Patrol:
 
     def _is_news(self, drift: Drift) -> bool:
         # What could not be read is tried again by the sweep.
-        known = drift.kind is DriftKind.UNREADABLE or drift in self._hinted
-        if not known:
-            self._hinted[drift] = True
-        return not known
+        if drift.kind is DriftKind.UNREADABLE:
+            return False
+        now = self._ports.clock.now()
+        first_s, longest_s = HINTED_AGAIN_S
+        if (last := self._hinted.get(drift)) is None:
+            self._hinted[drift] = Hinted(now, first_s)
+            return True
+        # A clock that was set back must not make it wait for what is hours ahead.
+        if 0 <= (now - last.at).total_seconds() < last.for_s:
+            return False
+        self._hinted[drift] = Hinted(now, min(longest_s, 4 * last.for_s))
+        return True
 
     async def _look_at_rule(self) -> Rule:
         if self._settings.objects.notifications == "none":

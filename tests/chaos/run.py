@@ -41,7 +41,12 @@ REQUESTED_EVERY = 10
 BROKEN = b"these bytes are no picture"
 QUIET_SECONDS = 240.0
 Say = Callable[[str], None]
-PATROL_ONLY = {**WITHOUT_RECONCILE, "TWINLENS_PATROL__RATE": "500"}
+PATROL_ONLY = {
+    **WITHOUT_RECONCILE,
+    "TWINLENS_PATROL__RATE": "500",
+    "TWINLENS_RECONCILE__MAX_REMOVED_SHARE": "1",
+}
+"""So many objects come and go between two rounds that the guard would take it for the loss of a disk."""
 
 
 class Events(StrEnum):

@@ -13,7 +13,7 @@ from schemas.patrol import last_round_name
 from schemas.records import ObjectRef
 from schemas.settings import ObjectSettings, PatrolSettings
 from streams.hints import object_hint
-from streams.reconcile.patrol import BACKLOG, HINTED_AGAIN_S, LONGEST_WAIT_S, PAUSE_S, Patrol, Surroundings
+from streams.reconcile.patrol import BACKLOG, LONGEST_WAIT_S, PAUSE_S, Patrol, Surroundings
 from streams.reconcile.run import Scope
 from tests.unit.pictures import picture
 from tests.unit.reconcile.installation import BUCKET, Installation
@@ -155,7 +155,7 @@ async def test_waits_while_many_events_wait_but_not_for_ever() -> None:
 
 
 async def test_what_a_look_does_not_mend_is_not_looked_at_in_every_round() -> None:
-    """A hint that leads to nothing is sent again an hour later; another change of the object at once."""
+    """A hint that leads to nothing is sent again after a minute, then ever more rarely; another change at once."""
     installation, around = await filled(3)
     installation.put("new.png", picture(100))
     installation.delete("0001.png")
@@ -169,7 +169,12 @@ async def test_what_a_look_does_not_mend_is_not_looked_at_in_every_round() -> No
     assert [await hints_of_a_round() for _ in range(3)] == [2, 0, 0]
     installation.put("new.png", picture(101))
     assert await hints_of_a_round() == 1
-    await installation.clock.sleep(HINTED_AGAIN_S)
+    for waited in (60, 240, 960, 3600, 3600):
+        await installation.clock.sleep(waited - 10)
+        assert await hints_of_a_round() == 0
+        await installation.clock.sleep(10)
+        assert await hints_of_a_round() == 2
+    installation.clock.moment -= timedelta(hours=1)
     assert await hints_of_a_round() == 2
 
 
