@@ -16,7 +16,7 @@ WITHOUT_SERVERS := tests/unit tests/simulation
 # An option that is set to 0 counts as not set.
 flag = $(if $(filter-out 0,$(1)),$(2))
 
-.PHONY: help up stack test check format chaos bench requirements clean packages
+.PHONY: help up stack test fuzz check format chaos bench requirements clean packages
 
 help: ## List the commands.
 	@sed -n 's/^\([a-z.]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -49,6 +49,9 @@ else
 	$(BIN)/python -m pytest tests $(WITHOUT_SERVERS:%=--ignore=%) -n $(JOBS) --dist loadscope \
 	    --no-loadscope-reorder --cov --cov-append --cov-report=term:skip-covered
 endif
+
+fuzz: $(READY) ## Try what chance makes on decoders, messages, URLs and the HTTP port, SECONDS=60 each.
+	TWINLENS_FUZZ_S=$(or $(SECONDS),60) $(BIN)/python -m pytest tests/unit -m fuzz -n $(JOBS)
 
 check: $(READY) ## Check style, format and types.
 	$(BIN)/ruff check .

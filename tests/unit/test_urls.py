@@ -343,6 +343,7 @@ async def test_tls_wants_the_certificate_of_the_name(tmp_path: Path) -> None:
             await fetch(local(running, resolver=names, tls=trusting), f"https://other.example:{running.port}/a")
 
 
+@pytest.mark.fuzz
 def test_any_url_is_refused_or_asked_for() -> None:
     """Of all texts, as the first URL and as the target of a redirect, none ends in another way than a refusal."""
     pieces = ["http:", "https:", "//", "///", "[", "]", "@", ":", "%", "?", "#", "\\", "\x00", "\n", " ", "127.0.0.1",

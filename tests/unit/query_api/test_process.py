@@ -10,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from hypothesis import given, strategies
 
 from query_api.protocol import HEAD_TIMEOUT_S
+from tests.fuzzing import fuzz, fuzz_settings
 from tests.integration.query_service import Service, service
 
 KEY_HASH = "0" * 64
@@ -102,3 +104,32 @@ def test_a_nested_body_without_a_key_costs_no_memory(running: Service) -> None:
     pieces = [b"[" * MEGABYTE] * 31 + [b"]" * MEGABYTE] * 31
     _answer(running, POST + b"Content-Length: %d\r\n\r\n" % (62 * MEGABYTE), *pieces)
     assert running.process.memory("VmHWM") - before < 8 * MEGABYTE
+
+
+@pytest.mark.fuzz
+def test_any_bytes_are_answered_or_refused(running: Service) -> None:
+    """Whatever comes over the connection, the service goes on, holds no more memory, and never answers with a 500."""
+    pieces = [
+        b"GET ", b"POST ", b"HEAD ", b"OPTIONS ", b"/v1/search", b"/v1/images?limit=", b"/v1/session", b"/", b"%00",
+        b"..", b"?", b" HTTP/1.1", b" HTTP/1.0", b" HTTP/9.9", b"\r\n", b"\n", b"\r\n\r\n", b"Host: localhost\r\n",
+        b"Host: \xff\r\n", b"Content-Length: 3\r\n", b"Content-Length: -1\r\n",
+        b"Content-Length: 99999999999999999999\r\n", b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n",
+        b"ffffffffffffffff\r\n", b"Expect: 100-continue\r\n", b"Content-Type: application/json\r\n",
+        b"Content-Type: multipart/form-data; boundary=b\r\n", b"--b\r\n", b"--b--",
+        b"Authorization: Bearer \x80\r\n", b"Cookie: twinlens_key=\x00\r\n", b"Range: bytes=9-1\r\n",
+        b'{"key":"\\ud800"}',
+    ]  # fmt: skip
+    before = running.resident_bytes()
+
+    @fuzz_settings
+    @given(strategies.lists(strategies.sampled_from(pieces) | strategies.binary(max_size=20), max_size=14))
+    def try_examples(sent: list[bytes]) -> None:
+        with socket.create_connection(running.host_and_port, timeout=10) as connection, contextlib.suppress(OSError):
+            connection.sendall(b"".join(sent))
+            connection.shutdown(socket.SHUT_WR)
+            while answer := connection.recv(65536):
+                assert b"HTTP/1.1 500" not in answer, sent
+
+    fuzz(try_examples)
+    assert httpx.get(f"{running.url}/healthz").status_code == 200
+    assert running.resident_bytes() - before < 64 * MEGABYTE

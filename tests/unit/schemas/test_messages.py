@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import MalformedMessage
@@ -26,6 +26,7 @@ from schemas.messages import (
     parse_bucket_event,
 )
 from schemas.records import ContentId, ImageState, ObjectRef
+from tests.fuzzing import fuzz, fuzz_settings
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 
@@ -258,14 +259,20 @@ RECORDS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@pytest.mark.fuzz
+def test_any_bytes_are_hints_or_malformed() -> None:
+    """The parser raises nothing but MalformedMessage, and what it returns names an object that can be asked for."""
+    fuzz(hints_or_malformed)
+
+
+@fuzz_settings
 @given(
     st.binary()
     | JSON.map(lambda value: json.dumps(value).encode())
     | st.lists(RECORDS | JSON).map(lambda records: json.dumps({"Records": records}).encode())
 )
-def test_any_bytes_are_hints_or_malformed(value: bytes) -> None:
-    """The parser raises nothing but MalformedMessage, and what it returns names an object that can be asked for."""
+def hints_or_malformed(value: bytes) -> None:
+    """What the test above tries."""
     try:
         hints = parse_bucket_event(value)
     except MalformedMessage:
@@ -282,10 +289,16 @@ def test_any_bytes_are_hints_or_malformed(value: bytes) -> None:
         assert hint.size is None or 0 <= hint.size <= MAX_SIZE
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
-def test_any_bytes_are_a_content_message_or_malformed(value: bytes) -> None:
+@pytest.mark.fuzz
+def test_any_bytes_are_a_content_message_or_malformed() -> None:
     """The same for our own messages."""
+    fuzz(content_message_or_malformed)
+
+
+@fuzz_settings
+@given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
+def content_message_or_malformed(value: bytes) -> None:
+    """What the test above tries."""
     try:
         message = ContentChanged.decode(value)
     except MalformedMessage:
