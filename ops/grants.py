@@ -78,7 +78,7 @@ def minio_policy(buckets: Iterable[str]) -> dict[str, Any]:
 
 
 def create_minio_reader(settings: ObjectSettings, *, user: str = READER, password: str) -> None:
-    """Create the policy for the settings' buckets, and the user who is under it. Safe to repeat.
+    """Create the policy for the settings' buckets, and the user who is under it; again, set both anew.
 
     The settings' key is an administrator's. Raises ObjectStoreOutage.
     """
@@ -95,7 +95,7 @@ def create_minio_reader(settings: ObjectSettings, *, user: str = READER, passwor
 
 
 def create_milvus_reader(settings: VectorSettings, *, user: str = READER, password: str) -> None:
-    """Create the role with its privileges, and the user who has it. Safe to repeat.
+    """Create the role with its privileges, and the user who has it; again, set the password anew.
 
     The settings' token is an administrator's. Milvus enforces roles only with
     ``common.security.authorizationEnabled``. Raises VectorIndexOutage.
@@ -103,20 +103,32 @@ def create_milvus_reader(settings: VectorSettings, *, user: str = READER, passwo
     token = settings.token.get_secret_value()
     try:
         client = MilvusClient(uri=settings.uri, token=token, timeout=settings.timeout_s)
-        _grant_search(client, user=user, role=user, password=password)
+        _grant_search(client, settings, user=user, role=user, password=password)
         client.close()
     except MilvusException as error:
         raise VectorIndexOutage(f"create the user {user}: {error.message}") from error
 
 
-def _grant_search(client: MilvusClient, *, user: str, role: str, password: str) -> None:
+def _grant_search(client: MilvusClient, settings: VectorSettings, *, user: str, role: str, password: str) -> None:
     if role not in client.list_roles():
         client.create_role(role)
     for kind, privilege in MILVUS_PRIVILEGES:
         client.grant_privilege(role, kind, privilege, "*")
+    if user in client.list_users() and not _can_log_in(settings, user, password):
+        # Only who knows the old password could change it; an administrator makes the user anew.
+        client.drop_user(user)
     if user not in client.list_users():
         client.create_user(user, password)
     client.grant_role(user, role)
+
+
+def _can_log_in(settings: VectorSettings, user: str, password: str) -> bool:
+    try:
+        client = MilvusClient(uri=settings.uri, token=f"{user}:{password}", timeout=settings.timeout_s)
+        client.close()
+    except MilvusException:
+        return False
+    return True
 
 
 app = typer.Typer(help="Credentials for the query service that can only read.", no_args_is_help=True)

@@ -34,6 +34,7 @@ from tests.stack.milvus import milvus_server
 from tests.stack.process import free_port
 
 PASSWORD = "only-for-this-test"
+OLD_PASSWORD = "only-before-this-test"
 DENIED = {1044, 1142, 1227}
 """MySQL: access denied to the database, the command denied for the table, the privilege is missing."""
 
@@ -80,12 +81,12 @@ async def test_mysql_reader_reads_and_can_not_write(mysql_url: str) -> None:
 
 @pytest.fixture
 def minio_reader(servers: Servers, bucket: str) -> Iterator[ObjectSettings]:
-    """A MinIO user under the reader's policy for the test's bucket, created twice."""
+    """A MinIO user under the reader's policy for the test's bucket, whose password was changed."""
     at = servers.need("minio")
     settings = {"endpoint": at.s3, "access_key": at.access_key, "secret_key": at.secret_key, "buckets": [bucket]}
     name = f"reader-{bucket}"
-    for _ in range(2):
-        create_minio_reader(ObjectSettings.model_validate(settings), user=name, password=PASSWORD)
+    for password in (OLD_PASSWORD, PASSWORD):
+        create_minio_reader(ObjectSettings.model_validate(settings), user=name, password=password)
     yield ObjectSettings.model_validate({**settings, "access_key": name, "secret_key": PASSWORD})
     remove_user(at, name)
 
@@ -149,8 +150,10 @@ async def test_milvus_reader_searches_and_can_not_write(guarded_milvus: str) -> 
     writer = MilvusVectors(administrator)
     await writer.ensure_collection(model_id="sscd", dimension=512)
     await writer.upsert([VectorEntry(1, "b", _vector())])
-    for _ in range(2):
-        create_milvus_reader(administrator, password=PASSWORD)
+    for password in (OLD_PASSWORD, PASSWORD, PASSWORD):
+        create_milvus_reader(administrator, password=password)
+    with pytest.raises(MilvusException):
+        MilvusClient(uri=guarded_milvus, token=f"{READER}:{OLD_PASSWORD}")
     token = f"{READER}:{PASSWORD}"
     reader = MilvusVectors(VectorSettings.model_validate({"uri": guarded_milvus, "token": token}))
     await reader.check()
