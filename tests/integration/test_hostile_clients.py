@@ -24,7 +24,7 @@ ROUNDS = 4
 """The machine is shared with other tests: one round of these without a disturbance is enough."""
 NO_SLOWER_THAN = 2.0
 MEMORY = 128 * MEGABYTE
-"""What all of it may cost at most: bodies of strangers are read up to 4 KiB, heads up to 64."""
+"""What all of it may cost at most: bodies of strangers are read up to 4 KiB, heads up to 32."""
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,23 @@
-"""docs/guarantees.md names tests and planted bugs that are there, and all of the bugs."""
+"""What docs/guarantees.md and docs/security.md name is there: tests, and planted bugs, and all of the bugs."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.simulation.bugs import BUGS
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docs" / "guarantees.md").read_text()
+GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text()
 
 
-def test_every_test_that_is_named_is_there() -> None:
-    """A guarantee does not rest on a test that was renamed or removed."""
-    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", TEXT)
+@pytest.mark.parametrize("page", ["guarantees", "security"])
+def test_every_test_that_is_named_is_there(page: str) -> None:
+    """A claim does not rest on a test that was renamed or removed."""
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)
     assert len(named) > 30
     for path, test in named:
         source = (ROOT / path).read_text()
@@ -22,5 +26,5 @@ def test_every_test_that_is_named_is_there() -> None:
 
 def test_every_planted_bug_is_listed() -> None:
     """The table is that of the simulation."""
-    listed = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", TEXT, re.MULTILINE))
+    listed = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", GUARANTEES, re.MULTILINE))
     assert listed == {name: bug.wrong for name, bug in BUGS.items()}
