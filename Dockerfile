@@ -6,14 +6,17 @@
 FROM python:3.12-slim-bookworm AS build
 RUN python -m venv /opt/twinlens
 ENV PATH=/opt/twinlens/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-COPY ops/compose/requirements.txt /src/ops/compose/requirements.txt
-RUN pip install --require-hashes -r /src/ops/compose/requirements.txt
+COPY ops/compose/requirements.txt ops/compose/build-requirements.txt /src/ops/compose/
+RUN pip install --require-hashes -r /src/ops/compose/requirements.txt \
+    && python -m venv /opt/build && /opt/build/bin/pip install --require-hashes -r /src/ops/compose/build-requirements.txt
 COPY . /src
-RUN pip install --no-deps /src
+# The build backend is that of the hashes above: nothing is fetched any more.
+RUN cd /src && /opt/build/bin/python -m hatchling build -t wheel -d /tmp && pip install --no-deps /tmp/*.whl
 
 FROM python:3.12-slim-bookworm AS twinlens
 RUN groupadd --gid 10001 twinlens && useradd --uid 10001 --gid 10001 --no-create-home twinlens \
-    && install -d -o 10001 -g 10001 -m 0750 /secrets
+    && install -d -o 10001 -g 10001 -m 0750 /secrets /secrets/all /secrets/minio /secrets/mysql /secrets/milvus \
+        /secrets/worker /secrets/api
 COPY --from=build /opt/twinlens /opt/twinlens
 COPY ops/compose/twinlens.sh ops/compose/make-secrets.sh /usr/local/bin/
 ENV PATH=/opt/twinlens/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp

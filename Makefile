@@ -73,6 +73,8 @@ bench: $(READY) packages ## Measure everything on real servers, each figure besi
 requirements: $(READY) ## Compile requirements.txt, and the images' subset of it, anew from pyproject.toml.
 	$(COMPILE) --group dev -o requirements.txt
 	$(COMPILE) -c requirements.txt -o ops/compose/requirements.txt
+	sed -n '/^requires/s/.*\["\(.*\)"\]/\1/p' pyproject.toml | \
+	    $(BIN)/uv pip compile - --generate-hashes --no-header --no-annotate -q -o ops/compose/build-requirements.txt
 
 clean: ## Remove the environment, caches and what the stacks left behind.
 	rm -rf .venv .stack .twinlens build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -1,12 +1,13 @@
-"""`twinlens grants`: what the query service may do on each server, which is to read.
+"""`twinlens grants`: users for the query service, which may only read, and for the workers, which may write.
 
-The tests try to write with the credentials that result from these.
+The tests try to do more with the credentials that result from these.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import typer
@@ -20,9 +21,22 @@ from urllib3.exceptions import HTTPError
 from schemas.errors import ObjectStoreOutage, VectorIndexOutage
 from schemas.settings import ObjectSettings, VectorSettings, load_settings
 
-READER: Final = "twinlens_reader"
 
-MILVUS_PRIVILEGES: Final = (
+class Access(StrEnum):
+    """What a user may do."""
+
+    READ = "read"
+    """As the query service does."""
+    WRITE = "write"
+    """As the workers do: what is in buckets and collection, not these themselves."""
+
+    @property
+    def user(self) -> str:
+        """The name of such a user."""
+        return f"twinlens_{'reader' if self is Access.READ else 'writer'}"
+
+
+MILVUS_READS: Final = (
     ("Collection", "Search"),
     ("Collection", "Query"),
     ("Collection", "IndexDetail"),
@@ -34,11 +48,19 @@ MILVUS_PRIVILEGES: Final = (
 )
 """Object type and privilege, as Milvus 2.3 has them. ``Load`` changes no data: after a restart of Milvus, whoever comes
 first has the collection loaded again."""
+MILVUS_WRITES: Final = (
+    ("Collection", "Insert"),
+    ("Collection", "Upsert"),
+    ("Collection", "Delete"),
+    ("Collection", "Flush"),
+    ("Collection", "GetFlushState"),
+    ("Collection", "GetStatistics"),
+)
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_$-]{1,64}")
 
 
-def mysql_statements(database: str, *, user: str = READER, host: str = "%", password: str) -> list[str]:
+def mysql_statements(database: str, *, user: str = Access.READ.user, host: str = "%", password: str) -> list[str]:
     """SQL for an administrator: a user who can only read the catalog; again, a new password. Raises ValueError."""
     for name in (database, user):
         if not _IDENTIFIER.fullmatch(name):
@@ -57,69 +79,85 @@ def mysql_statements(database: str, *, user: str = READER, host: str = "%", pass
     ]
 
 
-def minio_policy(buckets: Iterable[str]) -> dict[str, Any]:
-    """An S3 policy: read the objects of these buckets, and see that the buckets are there."""
+def minio_policy(buckets: Iterable[str], access: Access) -> dict[str, Any]:
+    """An S3 policy: read the objects of these buckets, and see that the buckets are there.
+
+    Who writes may put and delete objects, too, and put back the rules by which they are announced.
+    """
     names = sorted(buckets)
+    of_buckets, of_objects = ["s3:GetBucketLocation", "s3:ListBucket"], ["s3:GetObject"]
+    if access is Access.WRITE:
+        of_buckets += ["s3:GetBucketNotification", "s3:PutBucketNotification"]
+        of_objects += ["s3:PutObject", "s3:DeleteObject"]
     return {
         "Version": "2012-10-17",
         "Statement": [
             {
                 "Effect": "Allow",
-                "Action": ["s3:GetBucketLocation", "s3:ListBucket"],
+                "Action": of_buckets,
                 "Resource": [f"arn:aws:s3:::{name}" for name in names],
             },
             {
                 "Effect": "Allow",
-                "Action": ["s3:GetObject"],
+                "Action": of_objects,
                 "Resource": [f"arn:aws:s3:::{name}/*" for name in names],
             },
         ],
     }
 
 
-def create_minio_reader(settings: ObjectSettings, *, user: str = READER, password: str) -> None:
+def create_minio_user(settings: ObjectSettings, access: Access, *, user: str = "", password: str) -> None:
     """Create the policy for the settings' buckets, and the user who is under it; again, set both anew.
 
     The settings' key is an administrator's. Raises ObjectStoreOutage.
     """
+    user = user or access.user
     credentials = StaticProvider(settings.access_key, settings.secret_key.get_secret_value())
     admin = MinioAdmin(
         endpoint=settings.endpoint, credentials=credentials, secure=settings.secure, region=settings.region
     )
     try:
-        admin.policy_add(user, policy=minio_policy(settings.buckets))
+        admin.policy_add(user, policy=minio_policy(settings.buckets, access))
         admin.user_add(user, password)
         admin.policy_set(user, user=user)
     except (MinioException, HTTPError) as error:
         raise ObjectStoreOutage(f"create the user {user}: {error}") from error
 
 
-def create_milvus_reader(settings: VectorSettings, *, user: str = READER, password: str) -> None:
+def create_milvus_user(settings: VectorSettings, access: Access, *, user: str = "", password: str) -> None:
     """Create the role with its privileges, and the user who has it; again, set the password anew.
 
     The settings' token is an administrator's. Milvus enforces roles only with
     ``common.security.authorizationEnabled``. Raises VectorIndexOutage.
     """
+    user = user or access.user
+    privileges = MILVUS_READS if access is Access.READ else (*MILVUS_READS, *MILVUS_WRITES)
     token = settings.token.get_secret_value()
     try:
         client = MilvusClient(uri=settings.uri, token=token, timeout=settings.timeout_s)
-        _grant_search(client, settings, user=user, role=user, password=password)
+        _grant(client, user, privileges)
+        _set_password(client, settings, user, password)
+        client.grant_role(user, user)
         client.close()
     except MilvusException as error:
         raise VectorIndexOutage(f"create the user {user}: {error.message}") from error
 
 
-def _grant_search(client: MilvusClient, settings: VectorSettings, *, user: str, role: str, password: str) -> None:
+def _grant(client: MilvusClient, role: str, privileges: Iterable[tuple[str, str]]) -> None:
     if role not in client.list_roles():
         client.create_role(role)
-    for kind, privilege in MILVUS_PRIVILEGES:
+    for kind, privilege in privileges:
         client.grant_privilege(role, kind, privilege, "*")
-    if user in client.list_users() and not _can_log_in(settings, user, password):
+
+
+def _set_password(client: MilvusClient, settings: VectorSettings, user: str, password: str) -> None:
+    known = user in client.list_users()
+    if known and _can_log_in(settings, user, password):
+        return
+    if known:
         # Only who knows the old password could change it; an administrator makes the user anew.
         client.drop_user(user)
-    if user not in client.list_users():
-        client.create_user(user, password)
-    client.grant_role(user, role)
+    client.create_user(user, password)
 
 
 def _can_log_in(settings: VectorSettings, user: str, password: str) -> bool:
@@ -131,34 +169,35 @@ def _can_log_in(settings: VectorSettings, user: str, password: str) -> bool:
     return True
 
 
-app = typer.Typer(help="Credentials for the query service that can only read.", no_args_is_help=True)
-Password = Annotated[str, typer.Option(envvar="TWINLENS_READER_PASSWORD", help="The reader's new password.")]
-User = Annotated[str, typer.Option(help="The reader's name.")]
+app = typer.Typer(help="Users for the query service, which only read, and for the workers.", no_args_is_help=True)
+Password = Annotated[str, typer.Option(envvar="TWINLENS_GRANTS_PASSWORD", help="The user's new password.")]
+User = Annotated[str, typer.Option(help="The user's name, by default twinlens_reader or twinlens_writer.")]
+May = Annotated[Access, typer.Option("--may", help="read: as the query service; write: as the workers.")]
 
 
 @app.command()
-def mysql(database: str = "twinlens", user: User = READER, host: str = "%", *, password: Password) -> None:
-    """Print the SQL that an administrator runs."""
+def mysql(database: str = "twinlens", user: str = Access.READ.user, host: str = "%", *, password: Password) -> None:
+    """Print the SQL that an administrator runs, for a user who only reads."""
     for statement in mysql_statements(database, user=user, host=host, password=password):
         typer.echo(f"{statement};")
 
 
 @app.command()
-def minio(user: User = READER, *, password: Password) -> None:
+def minio(may: May = Access.READ, user: User = "", *, password: Password) -> None:
     """Create the user and the policy for the configured buckets, with the configured administrator's key."""
     from ops.cli import friendly_errors
 
     with friendly_errors():
         settings = load_settings().objects
-        create_minio_reader(settings, user=user, password=password)
-        typer.echo(f"{user} may read {', '.join(settings.buckets)}")
+        create_minio_user(settings, may, user=user, password=password)
+        typer.echo(f"{user or may.user} may {may} {', '.join(settings.buckets)}")
 
 
 @app.command()
-def milvus(user: User = READER, *, password: Password) -> None:
+def milvus(may: May = Access.READ, user: User = "", *, password: Password) -> None:
     """Create the user and the role, with the configured administrator's token."""
     from ops.cli import friendly_errors
 
     with friendly_errors():
-        create_milvus_reader(load_settings().vectors, user=user, password=password)
-        typer.echo(f"{user} may search; the query service's vectors.token is {user}:<password>")
+        create_milvus_user(load_settings().vectors, may, user=user, password=password)
+        typer.echo(f"{user or may.user} may {may}; its vectors.token is {user or may.user}:<password>")

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from imaging.embedding import OnnxEmbedder
 from imaging.model_spec import load_spec
 from ops.gallery import make_gallery
-from ops.grants import create_minio_reader, mysql_statements
+from ops.grants import Access, create_minio_user, mysql_statements
 from schemas.settings import DatabaseSettings, ObjectSettings, VectorSettings
 from stores.catalog.engine import create_engine
 from stores.objects.s3 import S3Objects
@@ -54,7 +54,7 @@ def installation(at: Addresses, pictures: Mapping[str, bytes]) -> Iterator[Insta
     s3_client(at).make_bucket(name)
     administrator = {"endpoint": at.s3, "access_key": at.access_key, "secret_key": at.secret_key, "buckets": [name]}
     try:
-        create_minio_reader(ObjectSettings.model_validate(administrator), user=name, password=PASSWORD)
+        create_minio_user(ObjectSettings.model_validate(administrator), Access.READ, user=name, password=PASSWORD)
         in_own_loop(_index(at, name, pictures))
         yield Installation(_environment(at, name), name, pictures, ("copies/one.jpg", next(iter(pictures))))
     finally:

@@ -32,10 +32,27 @@ def pins(requirements: Path) -> set[str]:
     return set(re.findall(r"^([\w.-]+==[^\s;\\]+)", requirements.read_text(encoding="utf-8"), re.MULTILINE))
 
 
+SEEN_BY = {
+    "minio": {"minio_root_user", "minio_root_password"},
+    "mysql": {"mysql_root_password", "mysql_password", "mysql_reader_password"},
+    "milvus": {"milvus_root_password"},
+    "worker": {"minio_writer_password", "mysql_password", "milvus_writer_password"},
+    "api": {"minio_reader_password", "mysql_reader_password", "milvus_reader_password"},
+}
+"""The secrets in each volume but that of all."""
+
+
 def make_secrets(folder: Path, **variables: str) -> dict[str, str]:
     """Run the secrets service's script on `folder`; the secrets that lie there afterwards."""
+    for name in ("all", *SEEN_BY):
+        (folder / name).mkdir(parents=True, exist_ok=True)
     environment = {"PATH": os.environ["PATH"], "SECRETS_FOLDER": str(folder), **variables}
     subprocess.run(["sh", str(SCRIPTS / "make-secrets.sh")], env=environment, check=True, capture_output=True)
+    return secrets_in(folder / "all")
+
+
+def secrets_in(folder: Path) -> dict[str, str]:
+    """The secrets that whoever has the folder sees."""
     return {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}
 
 
@@ -140,8 +157,6 @@ def test_the_image_gets_the_tested_dependencies() -> None:
 def test_secrets_are_random_and_stay(tmp_path: Path) -> None:
     """Each installation gets secrets of its own, which a second start leaves alone."""
     first, other = tmp_path / "first", tmp_path / "other"
-    first.mkdir()
-    other.mkdir()
     made = make_secrets(first)
     assert make_secrets(first) == made
     assert not set(made.values()) & set(make_secrets(other).values())
@@ -151,7 +166,37 @@ def test_secrets_are_random_and_stay(tmp_path: Path) -> None:
 def test_secrets_are_for_their_group_only(tmp_path: Path) -> None:
     """Others can't read a secret."""
     make_secrets(tmp_path)
-    assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o640}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.glob("*/*")} == {0o640}
+
+
+def test_each_service_sees_the_secrets_that_it_needs(tmp_path: Path) -> None:
+    """Only setup sees all; a secret that was chosen anew reaches who needs it."""
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api" / "minio_root_password").write_text("from an earlier version", encoding="utf-8")
+    made = make_secrets(tmp_path)
+    for whom, names in SEEN_BY.items():
+        assert secrets_in(tmp_path / whom) == {name: made[name] for name in names}
+    (tmp_path / "all" / "mysql_password").write_text("another", encoding="utf-8")
+    make_secrets(tmp_path)
+    assert secrets_in(tmp_path / "worker")["mysql_password"] == "another"
+    mounted = {
+        name: [mount.split(":")[0] for mount in service.get("volumes", []) if mount.startswith("secrets")]
+        for name, service in SERVICES.items()
+    }
+    assert mounted.pop("secrets") == ["secrets", *[f"secrets-{whom}" for whom in SEEN_BY]]
+    assert mounted.pop("setup") == ["secrets"]
+    workers = {name: ["secrets-worker"] for name in ("ingest", "requests", "index")}
+    servers = {name: [f"secrets-{name}"] for name in ("minio", "mysql", "milvus", "api")}
+    assert mounted == {**workers, **servers, "kafka": [], "etcd": []}
+
+
+def test_the_query_service_has_no_way_to_kafka() -> None:
+    """They share no network, nor does any way to the outside join two services."""
+    at = {name: set(service.get("networks", [])) for name, service in SERVICES.items()}
+    assert not at["api"] & at["kafka"]
+    inner = {name for name, network in COMPOSE["networks"].items() if (network or {}).get("internal")}
+    outer = [network for networks in at.values() for network in networks - inner]
+    assert len(outer) == len(set(outer))
 
 
 def test_a_user_can_choose_secrets(tmp_path: Path) -> None:
@@ -162,21 +207,21 @@ def test_a_user_can_choose_secrets(tmp_path: Path) -> None:
 
 def test_an_interrupted_making_of_secrets_is_finished(tmp_path: Path) -> None:
     """An empty file that a crash left is not taken for a secret."""
-    (tmp_path / "mysql_password").touch()
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "mysql_password").touch()
     assert len(make_secrets(tmp_path)["mysql_password"]) == 40
 
 
-def started(tmp_path: Path, command: str) -> tuple[dict[str, str], list[dict[str, str]]]:
+def started(tmp_path: Path, command: str, whom: str) -> tuple[dict[str, str], list[dict[str, str]]]:
     """The secrets made, and the variables and arguments of each `twinlens` that the container's start runs."""
     secrets = tmp_path / "secrets"
-    secrets.mkdir()
     made = make_secrets(secrets)
     program = tmp_path / "twinlens"
     program.write_text('#!/bin/sh\nenv | grep "^TWINLENS_"; echo "arguments=$*"; echo\n', encoding="utf-8")
     program.chmod(0o755)
     done = subprocess.run(
         ["sh", str(SCRIPTS / "twinlens.sh"), command, "more"],
-        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "SECRETS_FOLDER": str(secrets)},
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "SECRETS_FOLDER": str(secrets / whom)},
         capture_output=True,
         text=True,
         check=True,
@@ -185,34 +230,62 @@ def started(tmp_path: Path, command: str) -> tuple[dict[str, str], list[dict[str
     return made, [dict(line.split("=", 1) for line in run.splitlines()) for run in runs]
 
 
-def credentials(made: dict[str, str], *, reads: bool) -> dict[str, str]:
-    """The settings of who only reads, or of who does everything."""
-    kind, user = ("reader", "twinlens_reader") if reads else ("root", "root")
-    mysql = f"{user}:{made['mysql_reader_password']}" if reads else f"twinlens:{made['mysql_password']}"
+def credentials(made: dict[str, str], user: str) -> dict[str, str]:
+    """The settings of `root`, or of who writes or reads."""
+    kind = user.removeprefix("twinlens_")
+    mysql = f"{user}:{made['mysql_reader_password']}" if kind == "reader" else f"twinlens:{made['mysql_password']}"
     return {
         "TWINLENS_DATABASE__URL": f"mysql+asyncmy://{mysql}@mysql:3306/twinlens?charset=utf8mb4",
-        "TWINLENS_OBJECTS__ACCESS_KEY": user if reads else made["minio_root_user"],
+        "TWINLENS_OBJECTS__ACCESS_KEY": made["minio_root_user"] if kind == "root" else user,
         "TWINLENS_OBJECTS__SECRET_KEY": made[f"minio_{kind}_password"],
         "TWINLENS_VECTORS__TOKEN": f"{user}:{made[f'milvus_{kind}_password']}",
     }
 
 
-@pytest.mark.parametrize(("command", "reads"), [("api", True), ("worker", False)])
-def test_twinlens_gets_its_secrets(tmp_path: Path, command: str, reads: bool) -> None:
-    """The container's start puts the secrets into the settings; the query service gets those that only read."""
-    made, [seen] = started(tmp_path, command)
-    assert seen == {**credentials(made, reads=reads), "arguments": f"{command} more"}
+@pytest.mark.parametrize(("command", "user"), [("api", "twinlens_reader"), ("worker", "twinlens_writer")])
+def test_twinlens_gets_its_secrets(tmp_path: Path, command: str, user: str) -> None:
+    """The container's start puts the secrets into the settings, from the folder that the service sees."""
+    made, [seen] = started(tmp_path, command, whom=command)
+    assert seen == {**credentials(made, user), "arguments": f"{command} more"}
 
 
-def test_setup_creates_the_readers(tmp_path: Path) -> None:
-    """Setup creates the users that the query service's start names, with their passwords."""
-    made, runs = started(tmp_path, "setup")
-    administrator = credentials(made, reads=False)
-    assert runs == [
-        {**administrator, "arguments": "setup more"},
-        {**administrator, "arguments": "grants minio", "TWINLENS_READER_PASSWORD": made["minio_reader_password"]},
-        {**administrator, "arguments": "grants milvus", "TWINLENS_READER_PASSWORD": made["milvus_reader_password"]},
+def test_setup_creates_the_users(tmp_path: Path) -> None:
+    """Setup creates those that the other services' starts name, with their passwords."""
+    made, runs = started(tmp_path, "setup", whom="all")
+    administrator = credentials(made, "root")
+    grants = [
+        {
+            **administrator,
+            "arguments": f"grants {server} --may {may}",
+            "TWINLENS_GRANTS_PASSWORD": made[f"{server}_{kind}_password"],
+        }
+        for server in ("minio", "milvus")
+        for may, kind in (("write", "writer"), ("read", "reader"))
     ]
+    assert runs == [{**administrator, "arguments": "setup more"}, *grants]
+
+
+@pytest.mark.parametrize(
+    ("published_on", "keys", "warned"),
+    [("127.0.0.1", "", False), ("0.0.0.0", "", True), ("0.0.0.0", "{}", True), ("0.0.0.0", '{"shop": "ab"}', False)],  # noqa: S104
+)
+def test_a_public_service_without_keys_is_warned_of(
+    tmp_path: Path, published_on: str, keys: str, *, warned: bool
+) -> None:
+    """Whoever publishes it to others hears at each start that they can read everything."""
+    make_secrets(tmp_path)
+    variables = {
+        "PUBLISHED_ON": published_on,
+        "TWINLENS_API__KEY_HASHES": keys,
+        "SECRETS_FOLDER": str(tmp_path / "api"),
+    }
+    (tmp_path / "twinlens").symlink_to("/bin/true")
+    done = subprocess.run(
+        ["sh", str(SCRIPTS / "twinlens.sh"), "api"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "SECRETS_FOLDER": str(tmp_path / "api"), **variables},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert ("WARNING" in done.stderr) == warned
 
 
 def test_compose_understands_the_files(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ time.sleep(600)
 WITH_CHILD = f"""
 import subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", {STUBBORN!r}], stdout=subprocess.DEVNULL)
-print("up", child.pid, flush=True)
+print(child.pid, "up", flush=True)
 child.wait()
 """
 OWNER = """
@@ -118,7 +118,7 @@ async def test_a_stubborn_process_and_its_children_are_killed(tmp_path: Path, st
     started.append(process)
     await process.launch()
     await process.wait_ready()
-    child = int((tmp_path / "log").read_text().split()[-1])
+    child = int((tmp_path / "log").read_text().split()[-2])
     await process.stop()
     await gone(child)
     assert process.pid is None

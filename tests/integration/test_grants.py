@@ -1,4 +1,4 @@
-"""The query service's own credentials can read and can't write: tried out on MariaDB, MinIO and Milvus."""
+"""The credentials of the query service can read and can't write, those of the workers write: on the real servers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from ops.grants import READER, create_milvus_reader, create_minio_reader, mysql_statements
+from ops.grants import Access, create_milvus_user, create_minio_user, mysql_statements
 from schemas.errors import TwinlensError
 from schemas.records import ObjectRef
 from schemas.settings import DatabaseSettings, ObjectSettings, VectorSettings
@@ -31,6 +31,7 @@ from stores.vectors.ports import VectorEntry
 from tests.stack.cleanup import remove_user
 from tests.stack.fixtures import Servers
 from tests.stack.milvus import milvus_server
+from tests.stack.minio import TEST_ROUTES
 from tests.stack.process import free_port
 
 PASSWORD = "only-for-this-test"
@@ -86,7 +87,7 @@ def minio_reader(servers: Servers, bucket: str) -> Iterator[ObjectSettings]:
     settings = {"endpoint": at.s3, "access_key": at.access_key, "secret_key": at.secret_key, "buckets": [bucket]}
     name = f"reader-{bucket}"
     for password in (OLD_PASSWORD, PASSWORD):
-        create_minio_reader(ObjectSettings.model_validate(settings), user=name, password=password)
+        create_minio_user(ObjectSettings.model_validate(settings), Access.READ, user=name, password=password)
     yield ObjectSettings.model_validate({**settings, "access_key": name, "secret_key": PASSWORD})
     remove_user(at, name)
 
@@ -126,6 +127,33 @@ async def test_minio_reader_reads_and_can_not_write(minio_reader: ObjectSettings
     assert s3.get_object(bucket, "a/ü.jpg").read() == b"data"
 
 
+async def test_minio_writer_changes_objects_and_not_buckets(servers: Servers, bucket: str, s3: Minio) -> None:
+    """What workers do: put, read, delete, and put back the bucket's rule; nothing else of buckets."""
+    at = servers.need("minio")
+    administrator = {"endpoint": at.s3, "access_key": at.access_key, "secret_key": at.secret_key, "buckets": [bucket]}
+    name = f"writer-{bucket}"
+    create_minio_user(ObjectSettings.model_validate(administrator), Access.WRITE, user=name, password=PASSWORD)
+    try:
+        arns = list(TEST_ROUTES[-1].arns)
+        own = {**administrator, "access_key": name, "secret_key": PASSWORD, "notification_arns": arns}
+        objects = S3Objects(ObjectSettings.model_validate(own))
+        await objects.check(bucket)
+        ref = ObjectRef(bucket, "a/ü.jpg")
+        await objects.put(ref, b"data", content_type="image/png")
+        assert [state.ref async for state in objects.list(bucket)] == [ref]
+        await objects.delete(ref)
+        assert await objects.ensure_announced(bucket)
+        with pytest.raises(TwinlensError):
+            await objects.ensure_bucket(bucket + "-2")
+        await objects.close()
+        client = Minio(at.s3, name, PASSWORD, secure=False)
+        with pytest.raises(S3Error, match="AccessDenied"):
+            client.set_bucket_policy(bucket, "{}")
+        assert s3.bucket_exists(bucket)
+    finally:
+        remove_user(at, name)
+
+
 @pytest.fixture
 def guarded_milvus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A Milvus of its own that asks for credentials."""
@@ -143,18 +171,44 @@ def _vector() -> np.ndarray:
     return vector
 
 
+async def _milvus_writer(administrator: VectorSettings) -> MilvusVectors:
+    """Vectors under the writer's role, after everything that a worker does with them; one is left."""
+    create_milvus_user(administrator, Access.WRITE, password=PASSWORD)
+    token = f"{Access.WRITE.user}:{PASSWORD}"
+    writer = MilvusVectors(VectorSettings.model_validate({"uri": administrator.uri, "token": token}))
+    await writer.check()
+    assert await writer.model_id() == "sscd"
+    await writer.upsert([VectorEntry(number, "b", _vector()) for number in (1, 2)])
+    await writer.delete([2])
+    await writer.flush()
+    [[hit]] = await writer.search([_vector()], limit=5, strong=True)
+    assert hit.vector_id == 1
+    assert set(await writer.get([1, 2])) == {1}
+    assert await writer.count() == 1
+    client = MilvusClient(uri=administrator.uri, token=token)
+    refused: list[Callable[[], Any]] = [
+        lambda: client.drop_collection("twinlens_sscd"),
+        lambda: client.create_user("another", "password1"),
+    ]
+    for call in refused:
+        with pytest.raises((MilvusException, RpcError), match=r"(?i)permission.?den"):
+            call()
+    client.close()
+    return writer
+
+
 async def test_milvus_reader_searches_and_can_not_write(guarded_milvus: str) -> None:
     """Vectors can be searched, read and counted under the reader's role; every change is denied."""
-    root = "root:Milvus"
-    administrator = VectorSettings.model_validate({"uri": guarded_milvus, "token": root})
-    writer = MilvusVectors(administrator)
-    await writer.ensure_collection(model_id="sscd", dimension=512)
-    await writer.upsert([VectorEntry(1, "b", _vector())])
+    administrator = VectorSettings.model_validate({"uri": guarded_milvus, "token": "root:Milvus"})
+    root = MilvusVectors(administrator)
+    await root.ensure_collection(model_id="sscd", dimension=512)
+    await root.close()
+    writer = await _milvus_writer(administrator)
     for password in (OLD_PASSWORD, PASSWORD, PASSWORD):
-        create_milvus_reader(administrator, password=password)
+        create_milvus_user(administrator, Access.READ, password=password)
     with pytest.raises(MilvusException):
-        MilvusClient(uri=guarded_milvus, token=f"{READER}:{OLD_PASSWORD}")
-    token = f"{READER}:{PASSWORD}"
+        MilvusClient(uri=guarded_milvus, token=f"{Access.READ.user}:{OLD_PASSWORD}")
+    token = f"{Access.READ.user}:{PASSWORD}"
     reader = MilvusVectors(VectorSettings.model_validate({"uri": guarded_milvus, "token": token}))
     await reader.check()
     assert await reader.model_id() == "sscd"
