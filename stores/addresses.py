@@ -22,6 +22,8 @@ _NOT_PUBLIC: Final[tuple[Network, ...]] = (
     IPv4Network("192.88.99.0/24"),  # 6to4 relays (RFC 7526)
     IPv4Network("198.18.0.0/15"),  # benchmarks (RFC 2544)
     IPv6Network("2001::/23"),  # protocol assignments, Teredo among them (RFC 2928, RFC 4380)
+    IPv6Network("2600:2d00:2:1000::/56"),  # Google's APIs, from within its cloud
+    IPv6Network("2600:2d00:2:2000::/56"),  # the same
     IPv6Network("2001:db8::/32"),  # documentation (RFC 3849)
     IPv6Network("3fff::/20"),  # documentation (RFC 9637)
 )
