@@ -22,6 +22,7 @@ from PIL import Image
 from tests.chaos.live import WITHOUT_RECONCILE, Live, until
 from tests.chaos.reading import read_topic
 from tests.integration.faults import as_text, downs, hint, installed
+from tests.integration.hanging import hanging_for
 from tests.stack.stack import Stack
 from tests.unit.imaging.pictures import saved
 from tests.unit.pictures import picture
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.timeout(600)
 OTHERS = 100
 FORBIDDEN = "forbidden/a.png"
 DAMAGED = "damaged.png"
+HUNG = "hung.png"
 SLACK_SECONDS = 10.0
 """What a hundred pictures may take longer the second time, on a machine that others use too."""
 
@@ -131,6 +133,29 @@ def test_objects_that_cant_be_read_delay_nobody(private_stack: Stack, tmp_path: 
         settled = live.settles()
         assert settled.total == 0, as_text(settled.as_json())
         assert states(live)[DAMAGED] == states(live)[FORBIDDEN] == ("indexed", None)
+
+
+def test_an_object_that_hangs_delays_nobody(private_stack: Stack, tmp_path: Path) -> None:
+    """While nothing comes of one object, a hundred put after it are searchable in their usual time; it is recorded, and
+    indexed once it answers.
+    """
+    more = WITHOUT_RECONCILE | {"TWINLENS_SWEEP__UNREADABLE_FIRST_WAIT_S": "5", "TWINLENS_OBJECTS__TIMEOUT_S": "120"}
+    with (
+        installed(private_stack, tmp_path, more) as owner,
+        hanging_for(f"/{owner.bucket}/{HUNG}", private_stack.addresses.s3) as way,
+    ):
+        live = owner.with_environment({"TWINLENS_OBJECTS__ENDPOINT": way.endpoint})
+        live.start("ingest", "index", "api")
+        usual = indexed_after(live, "a", 0)
+        owner.put(HUNG, picture(5000))
+        assert indexed_after(live, "b", 1000) < usual + SLACK_SECONDS
+        assert way.hung.is_set(), "somebody asked for it"
+        assert states(live)[HUNG] == ("rejected", "unreadable: Timeout")
+        way.healed.set()
+        settled = live.settles()
+        assert settled.total == 0, as_text(settled.as_json())
+        assert states(live)[HUNG] == ("indexed", None)
+        assert "objects" not in downs(live, "ingest")
 
 
 def test_a_bucket_that_is_gone_keeps_nobody_waiting(private_stack: Stack, tmp_path: Path) -> None:
