@@ -18,8 +18,9 @@ from schemas.records import ObjectRef, ObjectState, RequestRecord, RequestResult
 from schemas.settings import LimitSettings
 from stores.catalog.requests import MemoryRequestLedger
 from stores.objects.memory import MemoryObjects
-from streams.carry_out_request import RequestPorts, carry_out
+from streams.carry_out_request import carry_out
 from streams.deliveries import DeadLetters, Delivery, dead_letter
+from streams.request_outcomes import RequestPorts
 from streams.requests import Requests
 from tests.unit.reconcile.installation import BUCKET, Installation
 
@@ -40,8 +41,10 @@ class Producers(Installation):
         self.ledger = MemoryRequestLedger()
         self.fetched: dict[str, bytes] = {}
         self.fetches: list[str] = []
-        self.requests_ports = RequestPorts(self.ports, self.objects, self.ledger, self._fetch, (BUCKET,))
         dead_letters = DeadLetters(self.ports, self.patience, "requests", self.settings.kafka.max_message_bytes)
+        self.requests_ports = RequestPorts(
+            self.ports, self.objects, self.ledger, self._fetch, (BUCKET,), replace(dead_letters, stage="outcomes")
+        )
         self.requests = Requests(self.requests_ports, dead_letters, self.settings)
 
     async def _fetch(self, url: str, _max_bytes: int) -> tuple[bytes, str]:
