@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import random
-import secrets
 import signal
 import time
 from collections.abc import Iterator
@@ -15,14 +14,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from minio import MinioAdmin
-from minio.credentials.providers import StaticProvider
 from PIL import Image
 
 from tests.chaos.live import WITHOUT_RECONCILE, Live, until
 from tests.chaos.reading import read_topic
 from tests.integration.faults import as_text, downs, hint, installed
 from tests.integration.hanging import hanging_for
+from tests.integration.reader import Reader
 from tests.stack.stack import Stack
 from tests.unit.imaging.pictures import saved
 from tests.unit.pictures import picture
@@ -59,36 +57,6 @@ def noise() -> bytes:
     """A PNG of some 270 kB."""
     side = 300
     return saved(Image.frombytes("RGB", (side, side), random.Random(1).randbytes(3 * side * side)), "PNG")
-
-
-class Reader:
-    """A user of MinIO who may do everything in a bucket but read what begins with ``forbidden/``, until allowed."""
-
-    def __init__(self, live: Live) -> None:
-        environment = live.environment
-        root = StaticProvider(environment["TWINLENS_OBJECTS__ACCESS_KEY"], environment["TWINLENS_OBJECTS__SECRET_KEY"])
-        self._admin = MinioAdmin(endpoint=environment["TWINLENS_OBJECTS__ENDPOINT"], credentials=root, secure=False)
-        self._bucket = live.bucket
-        self.name, self._password = f"u{secrets.token_hex(4)}", secrets.token_urlsafe(16)
-        self._allow(forbidden=True)
-        self._admin.user_add(self.name, self._password)
-        self._admin.policy_set(self.name, user=self.name)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The variables of a process that works as this user."""
-        return {"TWINLENS_OBJECTS__ACCESS_KEY": self.name, "TWINLENS_OBJECTS__SECRET_KEY": self._password}
-
-    def allow(self) -> None:
-        """Let the user read everything."""
-        self._allow(forbidden=False)
-
-    def _allow(self, *, forbidden: bool) -> None:
-        here = f"arn:aws:s3:::{self._bucket}"
-        statements = [{"Effect": "Allow", "Action": ["s3:*"], "Resource": [here, f"{here}/*"]}]
-        if forbidden:
-            statements.append({"Effect": "Deny", "Action": ["s3:GetObject"], "Resource": [f"{here}/forbidden/*"]})
-        self._admin.policy_add(self.name, policy={"Version": "2012-10-17", "Statement": statements})
 
 
 def indexed_after(live: Live, prefix: str, first: int) -> float:
