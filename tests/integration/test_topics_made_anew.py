@@ -57,8 +57,8 @@ def test_a_topic_made_anew_is_read_from_its_beginning(live: Live) -> None:
 
 
 def test_all_goes_on_in_other_topics_made_anew(live: Live) -> None:
-    """Events, requests, outcomes and snapshots. An event that went with its topic, unread, is made up for: the worker that
-    notices asks for a comparison.
+    """Events, requests, outcomes and snapshots. An event that went with its topic, unread, is made up for: the worker
+    that notices asks for a comparison.
     """
     live.start(*ROLES)
     _put_all(live, 0)
