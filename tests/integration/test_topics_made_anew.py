@@ -76,6 +76,8 @@ def test_all_goes_on_in_other_topics_made_anew(live: Live) -> None:
     send(live.place, [put("r-2", "requested.png", picture(52))])
     until(lambda: _is_answered(live, "r-2"), "a request is answered")
     until(lambda: _settled(live), "all is told, the lost event too")
+    wanted = [line["reason"] for line in live.log_events("ingest") if line.get("event") == "reconcile_wanted"]
+    assert wanted == ["made_anew"]
 
 
 def _put_all(live: Live, first: int) -> None:
