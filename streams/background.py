@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from aiokafka.errors import KafkaError
-from faust.types import AppT
+from faust.types import TP, AppT
 
 from schemas.errors import BrokerOutage, Outage
 from schemas.settings import SweepSettings
@@ -135,7 +135,7 @@ async def watch_made_anew(app: AppT, on_made_anew: Callable[[], Awaitable[None]]
     Faust would drop every message up to where it was. So the group is put back to the topic's beginning, and the worker
     has to start again. Raises BrokerOutage then.
     """
-    former_ends: dict[Any, int] = {}
+    former_ends: dict[TP, int] = {}
     while True:
         consumer: Any = app.consumer
         try:
@@ -155,7 +155,7 @@ async def watch_made_anew(app: AppT, on_made_anew: Callable[[], Awaitable[None]]
         await asyncio.sleep(WATCH_INTERVAL_S)
 
 
-async def _made_anew(consumer: Any, former_ends: dict[Any, int]) -> list[Any]:
+async def _made_anew(consumer: Any, former_ends: dict[TP, int]) -> list[TP]:
     """The assigned partitions whose log ends before a place that it had reached; the other ends are kept as former."""
     assigned = consumer.assignment() if consumer is not None else ()
     # Faust has no public readers. Read before the broker is asked, so that they can't be ahead of its answer.

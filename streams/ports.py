@@ -23,6 +23,7 @@ LOCKED_AT_ONCE = 32
 """Rows of one table that a transaction locks at most: others wait for them while bucket or broker are asked."""
 
 LATE_RETRY_S = 10.0
+"""What gave no answer in time may just have been slow: it is tried again after so long, or sooner."""
 
 Checkpoint = Callable[[str], Awaitable[None]]
 """Called with the name of a step that was just reached. Tests stop or kill a worker there; see ``streams.steps``."""
@@ -80,10 +81,7 @@ class Ports:
     vector_id: Callable[[], int] = new_vector_id
 
     def retry_wait(self, reason: Reason | None) -> timedelta:
-        """After so long the sweep has it tried again what can't be read, for the first time.
-
-        Soon, where it gave no answer in time: it may just have been slow.
-        """
+        """After so long the sweep has it tried again what can't be read, for the first time."""
         wait_s = self.sweep.unreadable_first_wait_s
         is_late = reason is not None and reason.detail == TIMEOUT
         return timedelta(seconds=min(wait_s, LATE_RETRY_S) if is_late else wait_s)
