@@ -77,7 +77,7 @@ def test_all_goes_on_in_other_topics_made_anew(live: Live) -> None:
     until(lambda: _is_answered(live, "r-2"), "a request is answered")
     until(lambda: _settled(live), "all is told, the lost event too")
     wanted = [line["reason"] for line in live.log_events("ingest") if line.get("event") == "reconcile_wanted"]
-    assert wanted == ["made_anew"]
+    assert "made_anew" in wanted
 
 
 def _put_all(live: Live, first: int) -> None:
