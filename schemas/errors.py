@@ -14,6 +14,7 @@ TwinlensError
 │   └── ... imaging.errors    (undecodable pictures)
 ├── ObjectUnreadable          a fact about one object, too: recorded, and looked at again on a schedule
 ├── MalformedMessage          a message that can't be understood: a dead letter
+├── MessageRefused            a message of ours that the broker will never accept: a dead letter, too
 ├── PreconditionFailed        a conditional PUT lost to another writer
 ├── RefusedUrl                a URL that the guard does not fetch
 ├── RequestRefused            a producer's request that can't be carried out
@@ -116,6 +117,10 @@ class ObjectUnreadable(TwinlensError):
 
 class MalformedMessage(TwinlensError):
     """The bytes of a Kafka message do not hold what its topic promises."""
+
+
+class MessageRefused(TwinlensError):
+    """The broker will never accept this message: it is too large for its topic, or against its policy."""
 
 
 class PreconditionFailed(TwinlensError):

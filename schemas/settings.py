@@ -109,6 +109,7 @@ class ObjectSettings(Section):
     notifications: Literal["kafka", "none"] = "kafka"
     notification_arns: tuple[str, ...] = ("arn:minio:sqs::PRIMARY:kafka",)
     timeout_s: Seconds = 10
+    stall_s: Seconds = 3
 
     @field_validator("exclude")
     @classmethod

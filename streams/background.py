@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from aiokafka.errors import KafkaError
-from faust.types import AppT
+from faust.types import TP, AppT
 
 from schemas.errors import BrokerOutage, Outage
 from schemas.settings import SweepSettings
@@ -129,23 +129,20 @@ async def watch_expired(app: AppT, on_expired: Callable[[], Awaitable[None]] | N
         await asyncio.sleep(WATCH_EXPIRED_S)
 
 
-async def watch_made_anew(app: AppT) -> None:
-    """Notice that a topic was deleted and made anew: this group has read more of it than there is.
+async def watch_made_anew(app: AppT, on_made_anew: Callable[[], Awaitable[None]] | None = None) -> None:
+    """Notice that a topic was deleted and made anew: its end lies before what was read of it, or before an earlier end.
 
     Faust would drop every message up to where it was. So the group is put back to the topic's beginning, and the worker
     has to start again. Raises BrokerOutage then.
     """
+    former_ends: dict[TP, int] = {}
     while True:
         consumer: Any = app.consumer
-        assigned = consumer.assignment() if consumer is not None else set()
-        # Faust has no public readers. Read before the broker is asked, so that they can't be ahead of its answer.
-        read = {
-            partition: max(consumer._committed_offset[partition] or 0, consumer._read_offset[partition] or 0)  # noqa: SLF001
-            for partition in assigned
-        }
         try:
-            ends = await consumer.highwaters(*assigned) if assigned else {}
-            anew = [partition for partition, end in ends.items() if end is not None and read[partition] > end]
+            anew = await _made_anew(consumer, former_ends)
+            if anew and on_made_anew is not None:
+                # Before the group is put back, after which nobody notices again.
+                await on_made_anew()
             if anew:
                 await consumer._commit(await consumer.earliest_offsets(*anew))  # noqa: SLF001
         except (KafkaError, OSError, TimeoutError) as error:
@@ -156,6 +153,25 @@ async def watch_made_anew(app: AppT) -> None:
             log.error("topic_made_anew", topics=topics)
             raise BrokerOutage(f"a topic was made anew ({', '.join(topics)}): it is read from its beginning")
         await asyncio.sleep(WATCH_INTERVAL_S)
+
+
+async def _made_anew(consumer: Any, former_ends: dict[TP, int]) -> list[TP]:
+    """The assigned partitions whose log ends before a place that it had reached; the other ends are kept as former."""
+    assigned = consumer.assignment() if consumer is not None else ()
+    # Faust has no public readers. Read before the broker is asked, so that they can't be ahead of its answer.
+    reached = {
+        partition: max(
+            consumer._committed_offset[partition] or 0,  # noqa: SLF001
+            consumer._read_offset[partition] or 0,  # noqa: SLF001
+            former_ends.get(partition, 0),
+        )
+        for partition in assigned
+    }
+    ends = await consumer.highwaters(*assigned) if assigned else {}
+    known = {partition: end for partition, end in ends.items() if end is not None}
+    anew = [partition for partition, end in known.items() if end < reached[partition]]
+    former_ends |= {partition: end for partition, end in known.items() if partition not in anew}
+    return anew
 
 
 async def watch_lag(app: AppT) -> None:

@@ -12,60 +12,55 @@ that were there before, or deleted the object. A delete between an interrupted P
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from urllib.parse import quote
 
-from schemas.errors import MalformedMessage, ObjectStoreOutage, PreconditionFailed, RefusedUrl, RequestRefused
+import stamina
+
+from schemas.errors import (
+    TIMEOUT,
+    ObjectStoreOutage,
+    ObjectUnreadable,
+    PreconditionFailed,
+    RefusedUrl,
+    RequestRefused,
+)
 from schemas.image_requests import ImageRequest, InvalidRequest
-from schemas.messages import RequestOutcome
 from schemas.records import EXTERNAL_ID, REQUEST_ID, ObjectRef, ObjectState, RequestRecord, RequestResult
-from stores.broker.ports import OutgoingMessage
-from stores.catalog.requests import RequestLedger
-from stores.objects.ports import ObjectWriter
-from streams import metrics
-from streams.fetching import Fetch
 from streams.hints import object_hint
-from streams.ports import Ports
+from streams.request_outcomes import RequestPorts, send_outcomes, with_outcome, words
+from streams.scope import check_bucket
 from streams.steps import Step
 
-REASON_MAX = 500
 USER_METADATA_PREFIX = "x-amz-meta-"
 MAX_METADATA_BYTES = 2048
 """S3's limit for an object's user metadata."""
+LATE_HEADS = 3
+"""Times that an object which gives no answer is asked for, before its request is refused."""
 LOST_PUTS = 3
 """Conditional PUTs that may fail although nobody seems to have changed the object, before that counts as an outage."""
-
-
-@dataclass(frozen=True, slots=True)
-class RequestPorts:
-    """What requests need besides what all handlers need."""
-
-    common: Ports
-    objects: ObjectWriter
-    ledger: RequestLedger
-    fetch: Fetch
-    buckets: tuple[str, ...]
 
 
 async def carry_out(request: ImageRequest, ports: RequestPorts) -> RequestRecord:
     """Do what the request asks, once per request id, and send its outcome. Safe to repeat.
 
-    Raises Outage (call again), and RequestRefused where no answer is possible, since the id is that of another request
-    that is still being carried out. Any other refusal is an outcome.
+    Raises Outage (call again; also BucketOutage), and RequestRefused where no answer is possible, since the id is that
+    of another request that is still being carried out. Any other refusal is an outcome.
     """
     try:
         row, present = await _take_up(request, _target(request, ports), ports)
     except RequestRefused as error:
         return await refuse(InvalidRequest(request.request_id, str(error)), ports)
+    except ObjectUnreadable as error:
+        return await refuse_unreachable(request, error, ports)
     await ports.common.reached(Step.REQUEST_TAKEN_UP)
     if row.outcome is None:
         try:
             outcome, reason = await _carry_out(request, row, present, ports)
-        except (RequestRefused, RefusedUrl) as error:
-            outcome, reason = RequestResult.REFUSED, _words(error)
-        row = await ports.ledger.conclude(_with_outcome(row, outcome, reason, ports))
+        except (ObjectUnreadable, RequestRefused, RefusedUrl) as error:
+            outcome, reason = RequestResult.REFUSED, words(error)
+        row = await ports.ledger.conclude(with_outcome(row, outcome, reason, ports))
         await ports.common.reached(Step.REQUEST_CONCLUDED)
     await send_outcomes([row], ports)
     return row
@@ -77,36 +72,30 @@ async def refuse(invalid: InvalidRequest, ports: RequestPorts) -> RequestRecord:
     Raises RequestRefused if another request with that id is still being carried out: the id's outcome is that one's.
     """
     asked = RequestRecord(invalid.request_id, created_at=ports.common.clock.now())
-    row = await ports.ledger.take_up(_with_outcome(asked, RequestResult.REFUSED, _words(invalid), ports))
+    row = await ports.ledger.take_up(with_outcome(asked, RequestResult.REFUSED, words(invalid), ports))
+    return await _answered(row, invalid, ports)
+
+
+async def refuse_unreachable(request: ImageRequest, error: Exception, ports: RequestPorts) -> RequestRecord:
+    """Answer a request whose object or bucket can't be reached, while the server answers about others.
+
+    What an earlier attempt did is not known then, and the answer says so. Raises RequestRefused as ``refuse`` does.
+    """
+    ref = _target(request, ports)
+    unreached = RequestRecord(request.request_id, ref=ref, created_at=ports.common.clock.now())
+    row = await ports.ledger.take_up(with_outcome(unreached, RequestResult.REFUSED, words(error), ports))
+    if row.outcome is None and row.ref == ref:
+        reason = words(f"an earlier attempt may have stored it; now: {error}")
+        row = await ports.ledger.conclude(with_outcome(row, RequestResult.REFUSED, reason, ports))
+    return await _answered(row, error, ports)
+
+
+async def _answered(row: RequestRecord, fault: Exception, ports: RequestPorts) -> RequestRecord:
+    """The row, once its outcome is sent. Raises RequestRefused if it is another request's and has none."""
     if row.outcome is None:
-        raise RequestRefused(f"the request id {row.request_id} is in use for {row.ref}, and here: {invalid}")
+        raise RequestRefused(f"the request id {row.request_id} is in use for {row.ref}, and here: {fault}")
     await send_outcomes([row], ports)
     return row
-
-
-async def send_outcomes(concluded: Sequence[RequestRecord], ports: RequestPorts) -> None:
-    """Send outcomes, which the rows alone decide: a repetition is an identical message. Raises BrokerOutage."""
-    topic = ports.common.topics.request_outcomes
-    await ports.common.outbox.send(
-        [OutgoingMessage(topic, row.request_id.encode(), _outcome_of(row).encode()) for row in concluded]
-    )
-    for row in concluded:
-        metrics.REQUESTS.labels(row.outcome).inc()
-        await ports.common.reached(Step.OUTCOME_SENT)
-
-
-def _outcome_of(request: RequestRecord) -> RequestOutcome:
-    if request.outcome is None or request.occurred_at is None:
-        raise MalformedMessage(f"request {request.request_id} has no outcome yet")
-    return RequestOutcome(
-        request_id=request.request_id,
-        outcome=request.outcome,
-        reason=request.reason,
-        image_id=request.ref.image_id if request.ref else None,
-        bucket=request.ref.bucket if request.ref else None,
-        key=request.ref.key if request.ref else None,
-        occurred_at=request.occurred_at,
-    )
 
 
 def _target(request: ImageRequest, ports: RequestPorts) -> ObjectRef:
@@ -121,8 +110,11 @@ def _target(request: ImageRequest, ports: RequestPorts) -> ObjectRef:
 async def _take_up(
     request: ImageRequest, ref: ObjectRef, ports: RequestPorts
 ) -> tuple[RequestRecord, ObjectState | None]:
-    """The request's row, which remembers the object as it was at first, and the object as it is."""
-    present = await ports.objects.head(ref)
+    """The request's row, which remembers the object as it was at first, and the object as it is.
+
+    Raises ObjectUnreadable where the server does not tell of the object, and BucketOutage.
+    """
+    present = await _seen(ref, ports)
     fresh = RequestRecord(
         request.request_id, ref=ref, expected=_remembered(present), created_at=ports.common.clock.now()
     )
@@ -131,8 +123,38 @@ async def _take_up(
         raise RequestRefused(f"it asks for {ref}")
     if _remembered(present) != row.expected:
         # Another worker took it up meanwhile. What we saw may be older than what it remembers.
-        present = await ports.objects.head(ref)
+        present = await _seen(ref, ports)
     return row, present
+
+
+async def _seen(ref: ObjectRef, ports: RequestPorts) -> ObjectState | None:
+    @stamina.retry(on=_is_late, attempts=LATE_HEADS)
+    async def head() -> ObjectState | None:
+        return await ports.objects.head(ref)
+
+    try:
+        async with _denials_told_apart(ref, ports):
+            return await head()
+    except ObjectStoreOutage as error:
+        if _is_late(error):
+            raise ObjectUnreadable(str(error), code=error.code) from error
+        raise
+
+
+def _is_late(error: Exception) -> bool:
+    return isinstance(error, ObjectStoreOutage) and error.code == TIMEOUT
+
+
+@asynccontextmanager
+async def _denials_told_apart(ref: ObjectRef, ports: RequestPorts) -> AsyncIterator[None]:
+    """Raise ObjectUnreadable where the server refuses this object, and BucketOutage where the bucket is away."""
+    try:
+        yield
+    except ObjectStoreOutage as error:
+        await check_bucket(ref.bucket, ports.objects)
+        if error.definite:
+            raise ObjectUnreadable(str(error), code=error.code) from error
+        raise
 
 
 def _remembered(state: ObjectState | None) -> Mapping[str, str]:
@@ -173,14 +195,15 @@ async def _put(
             if outcome is not None:
                 return outcome
         with suppress(PreconditionFailed):
-            await ports.objects.put(
-                ref,
-                data,
-                content_type=content_type,
-                metadata=metadata,
-                if_match=present.etag if present else None,
-                if_absent=present is None,
-            )
+            async with _denials_told_apart(ref, ports):
+                await ports.objects.put(
+                    ref,
+                    data,
+                    content_type=content_type,
+                    metadata=metadata,
+                    if_match=present.etag if present else None,
+                    if_absent=present is None,
+                )
             await ports.common.reached(Step.REQUEST_PUT)
             return RequestResult.STORED, None
     raise ObjectStoreOutage(f"{row.ref} changes faster than it can be put")
@@ -229,16 +252,3 @@ async def _bytes_of(request: ImageRequest, ports: RequestPorts) -> tuple[bytes, 
 
 async def _look(ref: ObjectRef, ports: RequestPorts) -> None:
     await ports.common.outbox.send([object_hint(ref, "Requested", ports.common)])
-
-
-def _with_outcome(row: RequestRecord, outcome: RequestResult, reason: str | None, ports: RequestPorts) -> RequestRecord:
-    now = ports.common.clock.now()
-    return replace(row, outcome=outcome, reason=reason, occurred_at=now, publish_due=now + ports.common.wait)
-
-
-def _words(refusal: Exception) -> str:
-    """The reason as a message and a row can hold it."""
-    words = str(refusal).encode(errors="backslashreplace").decode()
-    half = REASON_MAX // 2 - 1
-    # A long key stands in the middle; what is wrong with it, at the end.
-    return words if len(words) <= REASON_MAX else f"{words[:half]}…{words[-half:]}"

@@ -20,10 +20,11 @@ from stores.objects.opening import open_objects
 from stores.objects.ports import ObjectWriter
 from stores.urls import GuardedFetcher
 from stores.vectors.milvus import MilvusVectors
-from streams.carry_out_request import RequestPorts
+from streams.deliveries import DeadLetters
 from streams.fetching import HostFetcher
 from streams.patience import BUCKET, Check, Outages, Patience
 from streams.ports import Ports
+from streams.request_outcomes import RequestPorts
 from streams.steps import checkpoint_from_environment
 
 
@@ -76,9 +77,11 @@ async def worker_parts(settings: Settings) -> AsyncIterator[WorkerParts]:
         )
         closing.push_async_callback(fetcher.close)
         fetch = HostFetcher(fetcher, wanted).fetch
-        requests = RequestPorts(ports, objects, SqlRequestLedger(catalog), fetch, settings.objects.buckets)
-        outages = Outages(checks=dependency_checks(ports, settings.objects))
-        yield WorkerParts(settings, ports, objects, Patience(settings.retry, outages), spec, requests)
+        outages = Outages(checks=dependency_checks(ports, settings.objects) | bucket_checks(ports, settings.objects))
+        patience = Patience(settings.retry, outages)
+        aside = DeadLetters(ports, patience, "outcomes", settings.kafka.max_message_bytes)
+        requests = RequestPorts(ports, objects, SqlRequestLedger(catalog), fetch, settings.objects.buckets, aside)
+        yield WorkerParts(settings, ports, objects, patience, spec, requests)
 
 
 def dependency_checks(ports: Ports, settings: ObjectSettings) -> dict[str, Check]:

@@ -337,7 +337,7 @@ async def reject(refused: Collection[Refused], ports: Ports) -> list[Settled]:
 
 def _rejected(row: ContentRecord, reason: Reason, now: datetime, ports: Ports) -> ContentRecord:
     if lifecycle.is_unreadable(reason):
-        return lifecycle.reject_unreadable(row, reason, ports.limits.fingerprint, now, ports.retry_wait)
+        return lifecycle.reject_unreadable(row, reason, ports.limits.fingerprint, now, ports.retry_wait(reason))
     return lifecycle.reject(row, reason, ports.limits.fingerprint, now)
 
 

@@ -5,47 +5,40 @@ the image's row*: so the last writer of a row is right, whatever the order of th
 
     hints ─► known? ─► observe ∥ ─► lock images ─► HEAD again ∥ ─► lock contents ─► transitions ─► save ─► announce
 
-What moved meanwhile falls out of its batch and is looked at again, ``ROUNDS`` times at most. An object that can't be
-read is recorded with the reason, as a listing shows it, and tried again on the sweep's schedule. Hints about a bucket
-that is gone or denied are acknowledged, and leave a comparison of the bucket on the to-do list.
+``streams.look`` observes, before the rows are locked and then. What moved meanwhile falls out of its batch and is
+looked at again, ``ROUNDS`` times at most. An object that can't be read is recorded with the reason, as a listing shows
+it, and tried again on the sweep's schedule. Hints about a bucket that is gone or denied are acknowledged, and leave a
+comparison of the bucket on the to-do list.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from itertools import batched
 
-import structlog
-
-from imaging.digest import Digest, Digester
+from imaging.digest import Digest
 from schemas import lifecycle
-from schemas.errors import BucketOutage, ObjectStoreOutage, ObjectTooLarge, ObjectUnreadable
+from schemas.errors import BucketOutage
 from schemas.messages import ObjectHint
-from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef, ObjectState, Reason
+from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef, Reason
 from stores.catalog.ports import CatalogTransaction
 from streams import metrics
 from streams.concurrency import side_by_side
 from streams.hints import content_hint
+from streams.look import Images, Look, doubted, look_at, looked_at_already, still_as_seen, with_listed_states
 from streams.ports import LOCKED_AT_ONCE, Ports
 from streams.publish import publish_images
 from streams.reconcile.wishes import want_comparison
-from streams.scope import check_bucket, listed, scoped
 from streams.steps import Step
 
-log = structlog.get_logger(__name__)
-
-EMPTY = Reason("empty")
-TOO_LARGE = Reason(ObjectTooLarge.reason)
 CHANGES_TOO_FAST = Reason(lifecycle.UNREADABLE, "ChangesTooFast")
 CONCURRENCY = 8
 ROUNDS = 8
 """Looks at an object that is never the same twice, before it counts as one that can't be read."""
 
-type Images = Mapping[str, ImageRecord]
-"""Locked rows by image id."""
 type Contents = Mapping[ContentId, ContentRecord]
 
 
@@ -58,42 +51,6 @@ class ObjectOutcome(StrEnum):
     REJECTED = "rejected"
     REMOVED = "removed"
     BUCKET_AWAY = "bucket_away"
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One look at an object: its state, and the digest of its bytes unless it is gone or rejected.
-
-    Of one that can't be read, the state is found out while its row is locked.
-    """
-
-    hint: ObjectHint
-    state: ObjectState | None
-    digest: Digest | None = None
-    reason: Reason | None = None
-    seen_under_lock: bool = False
-    was_read: bool = False
-    """Whether the digest is that of bytes which were read, and not the one that the row had."""
-
-    @property
-    def ref(self) -> ObjectRef:
-        """The object."""
-        return self.hint.ref
-
-    @property
-    def image_id(self) -> str:
-        """The id of the row that stands for it."""
-        return self.hint.ref.image_id
-
-    @property
-    def is_unreadable(self) -> bool:
-        """Whether the object could not be read."""
-        return lifecycle.is_unreadable(self.reason)
-
-    @property
-    def content_id(self) -> ContentId | None:
-        """The content that the object holds."""
-        return ContentId(self.ref.bucket, self.digest.sha256) if self.digest else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,82 +123,6 @@ async def give_up_on_object(hint: ObjectHint, error: Exception, ports: Ports) ->
     await announce(await record([Look(hint, state, reason=reason)], {}, ports), ports)
 
 
-# How an object is looked at.
-
-
-def looked_at_already(hint: ObjectHint, image: ImageRecord) -> bool:
-    """Whether this very announcement has led to the look that the row records, so that it says nothing new.
-
-    Whoever recorded its sequencer had received the announcement before they looked. ETag and size are compared too,
-    for servers whose sequencers are not what S3 promises.
-    """
-    if hint.sequencer is None or hint.sequencer != image.sequencer:
-        return False
-    if hint.removed:
-        return not image.exists
-    return image.exists and hint.etag == image.etag and hint.size in (None, image.size)
-
-
-def doubted(hint: ObjectHint) -> ObjectHint:
-    """The hint without what it tells of the object: that is not what was found while the row was locked."""
-    return hint._replace(removed=False, etag=None, size=None)
-
-
-async def look_at(hint: ObjectHint, known: ImageRecord | None, ports: Ports) -> Look | None:
-    """Look at one object, also if it can't be read; None if it changed meanwhile. Raises Outage, also BucketOutage."""
-    try:
-        return await scoped(hint.ref, lambda: observe(hint, known, ports), ports.objects)
-    except ObjectUnreadable as error:
-        log.warning("object_unreadable", bucket=hint.ref.bucket, key=hint.ref.key, code=error.code, error=str(error))
-        return Look(hint, None, reason=Reason(lifecycle.UNREADABLE, error.code))
-
-
-async def observe(hint: ObjectHint, known: ImageRecord | None, ports: Ports) -> Look | None:
-    """Look at one object, and read it unless its state alone tells all there is to know.
-
-    None if it changed while it was looked at. Where its row can't be up to date, or may have a wrong digest, it is read
-    at once: the headers of that answer tell what a HEAD would. That it is gone is taken from the announcement: what
-    counts is the HEAD that follows while its row is locked.
-    """
-    if hint.removed and known is not None:
-        return Look(hint, None)
-    if hint.reread or known is None or not known.exists or hint.etag not in (None, known.etag):
-        return await _read(hint, ports)
-    seen = await ports.objects.head(hint.ref)
-    await ports.reached(Step.OBJECT_SEEN)
-    if seen is None:
-        return Look(hint, None)
-    if (reason := object_rejection(seen, ports)) is not None:
-        return Look(hint, seen, reason=reason)
-    if (digest := _known_digest(known, seen)) is not None:
-        return Look(hint, seen, digest)
-    return await _read(hint, ports)
-
-
-async def _read(hint: ObjectHint, ports: Ports) -> Look | None:
-    digester = Digester()
-    try:
-        with metrics.stage("download"):
-            state = await ports.objects.read(hint.ref, digester.update, max_bytes=ports.limits.max_object_bytes)
-    except ObjectTooLarge:
-        state = await ports.objects.head(hint.ref)
-        if state is not None and object_rejection(state, ports) is None:
-            return None
-    await ports.reached(Step.OBJECT_READ)
-    if state is None:
-        return Look(hint, None)
-    if (reason := object_rejection(state, ports)) is not None:
-        return Look(hint, state, reason=reason)
-    return Look(hint, state, digester.result(), was_read=True)
-
-
-def object_rejection(state: ObjectState, ports: Ports) -> Reason | None:
-    """Why an object can't be a picture, as far as its size tells."""
-    if state.size == 0:
-        return EMPTY
-    return TOO_LARGE if state.size > ports.limits.max_object_bytes else None
-
-
 # How a look is recorded.
 
 
@@ -258,7 +139,7 @@ async def record(looks: Sequence[Look], known: Mapping[ObjectRef, ImageRecord], 
                 for look in looks
                 if look.ref not in outcomes and look.image_id in images and _is_founded(look, images[look.image_id])
             ]
-            changed = await still_as_seen(moved, ports)
+            changed = await still_as_seen(moved, images, ports)
             images = {**images, **await _returned(tx, changed, images, ports)}
             # Read after the wait for the locks, so that versions rise in the order of the locks.
             now = ports.clock.now()
@@ -324,55 +205,9 @@ def _agrees(image: ImageRecord | None, look: Look) -> bool:
     return image.retry_due is None and image.reason == look.reason and lifecycle.describe(image, look.state) == image
 
 
-async def with_listed_states(looks: Sequence[Look], images: Images, ports: Ports) -> Sequence[Look]:
-    """The looks, those at unreadable objects with the state that a listing tells now that the row is locked.
-
-    Where the row is about that very state, the bytes are known and need not be read.
-    """
-    unreadable = [look for look in looks if look.is_unreadable]
-    states = await side_by_side((listed(look.ref, ports.objects) for look in unreadable), limit=LOCKED_AT_ONCE)
-    seen = {
-        look.ref: replace(
-            look,
-            state=state,
-            digest=_known_digest(images.get(look.image_id), state),
-            reason=look.reason if state else None,
-            seen_under_lock=True,
-        )
-        for look, state in zip(unreadable, states, strict=True)
-    }
-    return [seen.get(look.ref, look) for look in looks]
-
-
-def _known_digest(image: ImageRecord | None, state: ObjectState | None) -> Digest | None:
-    """The digest of the object in this state, as far as the row tells; the MD5 is not needed again."""
-    if image is None or image.sha256 is None or state is None or image.fingerprint != state.fingerprint:
-        return None
-    return Digest(sha256=image.sha256, md5="", size=state.size)
-
-
 def _is_founded(look: Look, image: ImageRecord) -> bool:
     """Whether the locked row still has the digest that the look took from it: a wrong one may have been corrected."""
     return look.was_read or look.digest is None or look.content_id == image.content_id
-
-
-async def still_as_seen(looks: Sequence[Look], ports: Ports) -> Sequence[Look]:
-    """Those whose object is still what was seen, now that its row is locked: a later change brings a later hint.
-
-    One that can't be looked at any more isn't.
-    """
-
-    async def is_as_seen(look: Look) -> bool:
-        if look.seen_under_lock:
-            return True
-        try:
-            return await ports.objects.head(look.ref) == look.state
-        except ObjectStoreOutage:
-            await check_bucket(look.ref.bucket, ports.objects)
-            return False
-
-    still = await side_by_side(map(is_as_seen, looks), limit=LOCKED_AT_ONCE)
-    return [look for look, is_still in zip(looks, still, strict=True) if is_still]
 
 
 async def lock_contents(
@@ -426,10 +261,10 @@ def _recorded_images(looks: Sequence[Look], images: Images, now: datetime, ports
     for look in looks:
         image, sequencer = images[look.image_id], look.hint.sequencer
         if look.is_unreadable and look.digest is not None:
-            saved[image.id] = lifecycle.look_again(image, now, ports.retry_wait)
+            saved[image.id] = lifecycle.look_again(image, now, ports.retry_wait(look.reason))
         elif look.is_unreadable and look.state is not None and look.reason is not None:
             saved[image.id] = lifecycle.record_unreadable(
-                image, look.state, look.reason, sequencer, now, ports.wait, ports.retry_wait
+                image, look.state, look.reason, sequencer, now, ports.wait, ports.retry_wait(look.reason)
             )
         elif look.state is not None:
             sha256 = look.digest.sha256 if look.digest else None

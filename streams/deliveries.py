@@ -22,6 +22,8 @@ KEPT_OF_A_GIANT = 64 * 1024
 """Bytes that are kept of the value and of the key of a message that is too big to be sent on."""
 ROOM_FOR_FACTS = 16 * 1024
 """What the headers of a dead letter need at most, error text included."""
+NOWHERE = -1
+"""Partition and offset of a message that no topic has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,11 @@ class DeadLetters:
         topic, now = self.ports.topics.dead_letters, self.ports.clock.now()
         letter = dead_letter(delivery, topic, self.stage, error, attempts, now, self.max_bytes)
         await self.patience.run(lambda: self.ports.outbox.send([letter]))
+
+    async def put_aside_unsent(self, message: OutgoingMessage, error: Exception) -> None:
+        """Put a message of ours aside, which the broker refuses. Raises BrokerOutage."""
+        unsent = Delivery(message.topic, NOWHERE, NOWHERE, message.key, message.value, message.headers)
+        await self.put_aside(unsent, error)
 
     async def isolate[T](self, delivery: Delivery, step: Callable[[], Awaitable[T]], *, attempts: int) -> T:
         """The step's result, waiting out outages; a bug is tried again, and then its message is put aside.

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from schemas.collection import MAX_VECTOR_ID
+from schemas.errors import TIMEOUT
+from schemas.records import Reason
 from schemas.settings import LimitSettings, PublishSettings, SweepSettings
 from schemas.topics import Topics
 from stores.broker.ports import Backlog, Outbox
@@ -19,6 +21,9 @@ from stores.vectors.ports import VectorIndex
 
 LOCKED_AT_ONCE = 32
 """Rows of one table that a transaction locks at most: others wait for them while bucket or broker are asked."""
+
+LATE_RETRY_S = 10.0
+"""What gave no answer in time may just have been slow: it is tried again after so long, or sooner."""
 
 Checkpoint = Callable[[str], Awaitable[None]]
 """Called with the name of a step that was just reached. Tests stop or kill a worker there; see ``streams.steps``."""
@@ -75,10 +80,11 @@ class Ports:
     reached: Checkpoint = pass_by
     vector_id: Callable[[], int] = new_vector_id
 
-    @property
-    def retry_wait(self) -> timedelta:
+    def retry_wait(self, reason: Reason | None) -> timedelta:
         """After so long the sweep has it tried again what can't be read, for the first time."""
-        return timedelta(seconds=self.sweep.unreadable_first_wait_s)
+        wait_s = self.sweep.unreadable_first_wait_s
+        is_late = reason is not None and reason.detail == TIMEOUT
+        return timedelta(seconds=min(wait_s, LATE_RETRY_S) if is_late else wait_s)
 
     @property
     def wait(self) -> timedelta:

@@ -10,16 +10,21 @@ from itertools import chain
 
 import structlog
 
+from schemas.errors import BucketOutage
 from schemas.image_requests import ImageRequest, InvalidRequest, parse_image_request
 from schemas.records import RequestRecord
 from schemas.settings import Settings
 from streams import metrics
-from streams.carry_out_request import RequestPorts, carry_out, refuse, send_outcomes
+from streams.carry_out_request import carry_out, refuse, refuse_unreachable
 from streams.deliveries import DeadLetters, Delivery, PutAside
 from streams.fetching import begun
+from streams.request_outcomes import RequestPorts, send_outcomes
 from streams.steps import Step
 
 log = structlog.get_logger(__name__)
+
+BUCKET_WAITED_FOR = timedelta(seconds=10)
+"""A bucket that is gone or denied for longer is waited for no more: its requests are refused until it is back."""
 
 type Asked = tuple[ImageRequest | InvalidRequest, Delivery]
 
@@ -96,7 +101,12 @@ class Requests:
         async def answer() -> RequestRecord:
             if isinstance(request, InvalidRequest):
                 return await refuse(request, ports)
-            return await carry_out(request, ports)
+            try:
+                return await carry_out(request, ports)
+            except BucketOutage as away:
+                if self._is_news(away):
+                    raise
+                return await refuse_unreachable(request, away, ports)
 
         try:
             row = await self.dead_letters.isolate(delivery, answer, attempts=self.settings.requests.max_attempts)
@@ -104,6 +114,11 @@ class Requests:
             return None
         log.info("request_done", request_id=row.request_id, outcome=str(row.outcome), reason=row.reason)
         return row
+
+    def _is_news(self, away: BucketOutage) -> bool:
+        """Whether the bucket may be back in a moment, so that waiting is right."""
+        since = self.dead_letters.patience.outages.down_since.get(away.dependency)
+        return since is None or self.ports.common.clock.now() < since + BUCKET_WAITED_FOR
 
     def _order_key(self, request: ImageRequest | InvalidRequest) -> tuple[str, str]:
         """Requests with the same one are carried out one after the other."""

@@ -28,8 +28,8 @@ UNLISTED: Final = ("", 0, datetime.fromtimestamp(0, UTC))
 
 
 async def scoped[T](ref: ObjectRef, look: Callable[[], Awaitable[T]], objects: ObjectReader) -> T:
-    """The result of a look at an object. The look must be safe to repeat: it is made three times at most, and twice
-    where the server lets us wait.
+    """The result of a look at an object. The look must be safe to repeat: it is made three times at most, and once
+    where the server lets us wait, for others wait with us.
 
     Raises ObjectUnreadable, BucketOutage, or ObjectStoreOutage of the server.
     """
@@ -42,10 +42,8 @@ async def scoped[T](ref: ObjectRef, look: Callable[[], Awaitable[T]], objects: O
         except ObjectStoreOutage as error:
             await check_bucket(ref.bucket, objects)
             pause = next(pauses, None)
-            if error.definite or pause is None:
+            if error.definite or error.code == TIMEOUT or pause is None:
                 raise ObjectUnreadable(str(error), code=error.code) from error
-            if error.code == TIMEOUT:
-                pauses = iter(())
         await asyncio.sleep(pause)
 
 

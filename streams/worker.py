@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from enum import IntEnum
+from functools import partial
 from typing import Literal, NoReturn
 
 import structlog
@@ -194,12 +195,11 @@ class Worker:
 
     def _loops(self, app: AppT) -> list[Callable[[], Awaitable[None]]]:
         parts = self._parts
+        on_made_anew: Callable[[], Awaitable[None]] | None = None
         loops: list[Callable[[], Awaitable[None]]] = [
             lambda: watch_dependencies(self._dependencies(), parts.patience.outages),
             lambda: watch_lag(app),
         ]
-        if parts.settings.kafka.watch_made_anew:
-            loops.append(lambda: watch_made_anew(app))
         sweeping = parts.settings.sweep
         if self._role == "ingest":
             events = parts.settings.kafka.topics.bucket_events
@@ -208,6 +208,7 @@ class Worker:
                 return leads(app, events)
 
             schedule = Schedule(parts.ports, parts.patience, parts.settings, leading)
+            on_made_anew = partial(schedule.want, "made_anew")
             audit = Audit(parts.ports, parts.patience, parts.settings, leading)
             loops += [
                 lambda: sweep_for_ever("catalog", lambda: sweep(parts.ports), sweeping, parts.patience, leading),
@@ -231,6 +232,8 @@ class Worker:
                 lambda: sweep_for_ever("old_requests", requests.drop_old, sweeping, parts.patience, leading_requests),
                 lambda: watch_expired(app),
             ]
+        if parts.settings.kafka.watch_made_anew:
+            loops.append(lambda: watch_made_anew(app, on_made_anew))
         return loops
 
     def _patrols(self, app: AppT) -> list[Patrol]:

@@ -10,20 +10,26 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
+    InvalidTimestampError,
     KafkaError,
     MessageSizeTooLargeError,
+    PolicyViolationError,
+    RecordListTooLargeError,
     SaslAuthenticationFailed,
     UnknownTopicOrPartitionError,
     UnsupportedSaslMechanismError,
 )
 
-from schemas.errors import BrokerOutage, ConfigurationError
+from schemas.errors import BrokerOutage, ConfigurationError, MessageRefused
 from schemas.settings import KafkaSettings
 from stores.broker.ports import Outbox, OutgoingMessage
 
 REQUEST_TIMEOUT_MS = 15_000
 CALL_TIMEOUT_S = 60.0
 """For all that one call of the outbox may take, with whatever aiokafka tries again meanwhile."""
+
+_REFUSED = (InvalidTimestampError, MessageSizeTooLargeError, PolicyViolationError, RecordListTooLargeError)
+"""The message can't be accepted, however often it is sent; what concerns rights may be put right meanwhile."""
 
 
 def tls_context(settings: KafkaSettings) -> ssl.SSLContext | None:
@@ -123,8 +129,8 @@ class KafkaOutbox(Outbox):
                     for message in messages
                 ]
                 await asyncio.gather(*accepted)
-        except MessageSizeTooLargeError:
-            raise
+        except _REFUSED as error:
+            raise MessageRefused(f"Kafka refuses a message: {type(error).__name__}: {error}") from error
         except (KafkaError, OSError, TimeoutError) as error:
             raise BrokerOutage(f"Kafka did not accept a message: {error}") from error
 

@@ -22,7 +22,8 @@ class Outbox(Protocol):
     async def send(self, messages: Sequence[OutgoingMessage]) -> None:
         """Send the messages and wait until the broker has accepted all of them, in order per key.
 
-        Raises BrokerOutage if it did not; some may have been accepted then.
+        Raises BrokerOutage if it did not, and MessageRefused if it never will, for one of them; some may have been
+        accepted then.
         """
 
     async def check(self) -> None:

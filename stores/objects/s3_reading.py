@@ -40,15 +40,17 @@ _STREAM_BUFFER: Final = 64 * 1024
 class S3Reading:
     """What an S3 server has under a key. ``at_once`` is the number of heads and reads that can run at a time.
 
-    Streams aren't counted: their clients may take as long as they like. The time limit is one for connecting and one
-    for each wait for bytes. aiohttp sends a request a second time if the connection breaks before any answer, as a
-    connection does that the server has just given up.
+    Streams aren't counted: their clients may take as long as they like. There is one time limit for connecting, and one
+    for each wait for bytes: ``stall_s`` for heads and reads, for which others wait, ``timeout_s`` for streams. aiohttp
+    sends a request a second time if the connection breaks before any answer, as a connection does that the server has
+    just given up.
     """
 
     def __init__(self, settings: ObjectSettings, *, at_once: int, trust: ssl.SSLContext | None) -> None:
         self._base = BaseURL(f"{'https' if settings.secure else 'http'}://{settings.endpoint}", settings.region)
         self._region = settings.region
         self._credentials = Credentials(settings.access_key, settings.secret_key.get_secret_value())
+        self._prompt = aiohttp.ClientTimeout(total=None, sock_connect=settings.timeout_s, sock_read=settings.stall_s)
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.timeout_s, sock_read=settings.timeout_s)
         self._trust = trust
         self._gate = asyncio.Semaphore(at_once)
@@ -114,7 +116,8 @@ class S3Reading:
                 url,
                 headers=headers,
                 allow_redirects=False,
-                read_bufsize=_STREAM_BUFFER if more is not None else None,
+                read_bufsize=None if more is None else _STREAM_BUFFER,
+                timeout=self._prompt if more is None else self._timeout,
             )
         try:
             yield answer

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from schemas.lifecycle import GAVE_UP, is_unreadable
 from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef, ObjectState
-from streams.converge_objects import object_rejection
+from streams.look import object_rejection
 from streams.patience import Patience
 from streams.ports import Ports
 from streams.reconcile.drift import Compared, Drift, DriftKind, VectorRef

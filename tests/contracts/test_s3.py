@@ -15,7 +15,7 @@ from minio import Minio
 from minio.notificationconfig import NotificationConfig, QueueConfig, SuffixFilterRule
 from pydantic import SecretStr
 
-from schemas.errors import BucketOutage, ConfigurationError, ObjectStoreOutage, ObjectTooLarge, RequestRefused
+from schemas.errors import TIMEOUT, BucketOutage, ConfigurationError, ObjectStoreOutage, ObjectTooLarge, RequestRefused
 from schemas.records import ObjectRef
 from schemas.settings import ObjectSettings
 from stores.objects.s3 import S3Objects
@@ -285,10 +285,11 @@ HALF = http(
 async def test_a_read_that_hangs_is_an_outage_after_the_time_limit(answer: bytes) -> None:
     """Whether nothing comes or the bytes stop half-way, and without a second try."""
     async with stalling(answer) as line:
-        opened = S3Objects(ObjectSettings(endpoint=line.endpoint, timeout_s=0.5))
+        opened = S3Objects(ObjectSettings(endpoint=line.endpoint, timeout_s=60, stall_s=0.5))
         started = time.monotonic()
-        with pytest.raises(ObjectStoreOutage, match=r"GET pictures/a\.png"):
+        with pytest.raises(ObjectStoreOutage, match=r"GET pictures/a\.png") as raised:
             await read_all(opened, ObjectRef("pictures", "a.png"))
+        assert raised.value.code == TIMEOUT
         assert time.monotonic() - started < 2
         assert line.methods == ["GET"]
         await opened.close()

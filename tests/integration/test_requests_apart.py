@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from minio.commonconfig import ENABLED
 from minio.versioningconfig import VersioningConfig
 
+from streams.requests import BUCKET_WAITED_FOR
 from tests.chaos.live import WITHOUT_RECONCILE, Live, until
+from tests.chaos.reading import read_topic
 from tests.e2e.producers import Request, look, outcomes, put, send, wait_for_outcomes
 from tests.integration.agent_bugs import planted_environment
 from tests.integration.faults import REPOSITORY, REQUEST_STEPS, committed, crashing, installed
+from tests.integration.reader import Reader
 from tests.stack.stack import Stack
 from tests.unit.pictures import picture
 
@@ -90,6 +96,63 @@ def test_dead_urls_delay_no_picture(private_stack: Stack, tmp_path: Path) -> Non
             assert median(meanwhile) < median(before) + 1, (before, meanwhile)
             reasons = [json.loads(min(messages))["reason"] for messages in outcomes(live.place).values()]
             assert all("longer than 2 seconds" in reason or "is not asked again" in reason for reason in reasons)
+
+
+def test_what_is_denied_delays_no_other_request(private_stack: Stack, tmp_path: Path) -> None:
+    """It is refused with the reason: a forbidden key at once, a denied bucket after a while, and then at once."""
+    with installed(private_stack, tmp_path, WITHOUT_RECONCILE) as owner:
+        denied = f"{owner.bucket}-denied"
+        buckets = {"TWINLENS_OBJECTS__BUCKETS": json.dumps([owner.bucket, denied])}
+        owner.with_environment(buckets).application.setup()
+        live = owner.with_environment(buckets | Reader(owner).environment)
+        # Without all of its buckets it works, and is not ready.
+        live.application.processes["requests"].launch()
+        send(live.place, [put("denied", "a.png", picture(1), bucket=denied)])
+        wait_for_outcomes(live.place, {"denied"})
+        began = time.monotonic()
+        refused = [put(f"denied-{number}", f"{number}.png", picture(1), bucket=denied) for number in range(30)]
+        refused += [put(f"forbidden-{number}", f"forbidden/{number}.png", picture(1)) for number in range(30)]
+        send(live.place, [*refused, put("here", "here.png", picture(1))])
+        wait_for_outcomes(live.place, {"here", *_ids(refused)})
+        assert time.monotonic() - began < 2 * BUCKET_WAITED_FOR.total_seconds()
+        found = {request_id: json.loads(min(messages)) for request_id, messages in outcomes(live.place).items()}
+        assert found["here"]["outcome"] == "stored"
+        assert {found[request_id]["outcome"] for request_id in _ids(refused)} == {"refused"}
+        assert denied in found["denied"]["reason"]
+        assert "AccessDenied" in found["forbidden-0"]["reason"]
+
+
+def _ids(requests: Sequence[Request]) -> set[str]:
+    return {json.loads(request.value)["request_id"] for request in requests}
+
+
+def test_an_outcome_that_is_too_large_for_its_topic_is_put_aside_alone(private_stack: Stack, tmp_path: Path) -> None:
+    """It becomes a dead letter; the requests around it, and those that come after, are answered."""
+    with installed(private_stack, tmp_path, WITHOUT_RECONCILE) as live:
+        asyncio.run(_narrowed(live, "request-outcomes", 700))
+        live.start("requests")
+        long = "/".join(["k" * 250] * 3)
+        send(live.place, [put("r-1", "a.png", picture(1)), put("r-long", long, picture(2)), look("r-2", "b.png")])
+        wait_for_outcomes(live.place, {"r-1", "r-2"})
+        until(lambda: committed(live, "requests") == 3, "all three are acknowledged")
+        letters = asyncio.run(read_topic(live.place, "dead-letters"))
+        assert [(key, json.loads(value or b"")["outcome"]) for key, value in letters] == [(b"r-long", "stored")]
+        assert live.metrics("requests")['twinlens_dead_letters_total{stage="outcomes"}'] == 1
+        send(live.place, [look("r-3", "c.png")])
+        wait_for_outcomes(live.place, {"r-3"})
+        assert "r-long" not in outcomes(live.place)
+
+
+async def _narrowed(live: Live, topic: str, max_bytes: int) -> None:
+    """Let a topic take no larger messages."""
+    client = AIOKafkaAdminClient(bootstrap_servers=live.place.kafka)
+    await client.start()
+    try:
+        narrow = {"max.message.bytes": str(max_bytes)}
+        name = f"{live.place.topic_prefix}{topic}"
+        await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs=narrow)])
+    finally:
+        await client.close()
 
 
 def _seconds_until_known(live: Live, number: int) -> float:

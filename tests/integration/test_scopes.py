@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import random
-import secrets
 import signal
 import time
 from collections.abc import Iterator
@@ -15,13 +14,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from minio import MinioAdmin
-from minio.credentials.providers import StaticProvider
 from PIL import Image
 
 from tests.chaos.live import WITHOUT_RECONCILE, Live, until
 from tests.chaos.reading import read_topic
 from tests.integration.faults import as_text, downs, hint, installed
+from tests.integration.hanging import hanging_for
+from tests.integration.reader import Reader
 from tests.stack.stack import Stack
 from tests.unit.imaging.pictures import saved
 from tests.unit.pictures import picture
@@ -31,6 +30,7 @@ pytestmark = pytest.mark.timeout(600)
 OTHERS = 100
 FORBIDDEN = "forbidden/a.png"
 DAMAGED = "damaged.png"
+HUNG = "hung.png"
 SLACK_SECONDS = 10.0
 """What a hundred pictures may take longer the second time, on a machine that others use too."""
 
@@ -57,36 +57,6 @@ def noise() -> bytes:
     """A PNG of some 270 kB."""
     side = 300
     return saved(Image.frombytes("RGB", (side, side), random.Random(1).randbytes(3 * side * side)), "PNG")
-
-
-class Reader:
-    """A user of MinIO who may do everything in a bucket but read what begins with ``forbidden/``, until allowed."""
-
-    def __init__(self, live: Live) -> None:
-        environment = live.environment
-        root = StaticProvider(environment["TWINLENS_OBJECTS__ACCESS_KEY"], environment["TWINLENS_OBJECTS__SECRET_KEY"])
-        self._admin = MinioAdmin(endpoint=environment["TWINLENS_OBJECTS__ENDPOINT"], credentials=root, secure=False)
-        self._bucket = live.bucket
-        self.name, self._password = f"u{secrets.token_hex(4)}", secrets.token_urlsafe(16)
-        self._allow(forbidden=True)
-        self._admin.user_add(self.name, self._password)
-        self._admin.policy_set(self.name, user=self.name)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The variables of a process that works as this user."""
-        return {"TWINLENS_OBJECTS__ACCESS_KEY": self.name, "TWINLENS_OBJECTS__SECRET_KEY": self._password}
-
-    def allow(self) -> None:
-        """Let the user read everything."""
-        self._allow(forbidden=False)
-
-    def _allow(self, *, forbidden: bool) -> None:
-        here = f"arn:aws:s3:::{self._bucket}"
-        statements = [{"Effect": "Allow", "Action": ["s3:*"], "Resource": [here, f"{here}/*"]}]
-        if forbidden:
-            statements.append({"Effect": "Deny", "Action": ["s3:GetObject"], "Resource": [f"{here}/forbidden/*"]})
-        self._admin.policy_add(self.name, policy={"Version": "2012-10-17", "Statement": statements})
 
 
 def indexed_after(live: Live, prefix: str, first: int) -> float:
@@ -131,6 +101,29 @@ def test_objects_that_cant_be_read_delay_nobody(private_stack: Stack, tmp_path: 
         settled = live.settles()
         assert settled.total == 0, as_text(settled.as_json())
         assert states(live)[DAMAGED] == states(live)[FORBIDDEN] == ("indexed", None)
+
+
+def test_an_object_that_hangs_delays_nobody(private_stack: Stack, tmp_path: Path) -> None:
+    """While nothing comes of one object, a hundred put after it are searchable in their usual time; it is recorded, and
+    indexed once it answers.
+    """
+    more = WITHOUT_RECONCILE | {"TWINLENS_SWEEP__UNREADABLE_FIRST_WAIT_S": "5", "TWINLENS_OBJECTS__TIMEOUT_S": "120"}
+    with (
+        installed(private_stack, tmp_path, more) as owner,
+        hanging_for(f"/{owner.bucket}/{HUNG}", private_stack.addresses.s3) as way,
+    ):
+        live = owner.with_environment({"TWINLENS_OBJECTS__ENDPOINT": way.endpoint})
+        live.start("ingest", "index", "api")
+        usual = indexed_after(live, "a", 0)
+        owner.put(HUNG, picture(5000))
+        assert indexed_after(live, "b", 1000) < usual + SLACK_SECONDS
+        assert way.hung.is_set(), "somebody asked for it"
+        assert states(live)[HUNG] == ("rejected", "unreadable: Timeout")
+        way.healed.set()
+        settled = live.settles()
+        assert settled.total == 0, as_text(settled.as_json())
+        assert states(live)[HUNG] == ("indexed", None)
+        assert "objects" not in downs(live, "ingest")
 
 
 def test_a_bucket_that_is_gone_keeps_nobody_waiting(private_stack: Stack, tmp_path: Path) -> None:

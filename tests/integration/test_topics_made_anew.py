@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +14,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 from streams.worker import ExitCode
 from tests.chaos.live import QUICK, WITHOUT_RECONCILE, Live, until
 from tests.contracts.waiting import until as until_async
+from tests.e2e.producers import outcomes, put, send, wait_for_outcomes
 from tests.integration.faults import as_text, committed
 from tests.stack.stack import Addresses
 from tests.unit.pictures import picture
 
 pytestmark = pytest.mark.timeout(300)
+
+ROLES = ("ingest", "requests", "index")
 
 
 @pytest.fixture
@@ -38,7 +43,7 @@ def test_a_topic_made_anew_is_read_from_its_beginning(live: Live) -> None:
         live.put(f"before-{number}.png", picture(number))
     assert live.settles().total == 0
     until(lambda: committed(live, "index") >= 12, "the index worker has acknowledged")
-    asyncio.run(_delete_contents(live))
+    asyncio.run(_delete(live, "contents"))
     live.application.setup()
     for number in range(3):
         live.put(f"after-{number}.png", picture(100 + number))
@@ -51,12 +56,60 @@ def test_a_topic_made_anew_is_read_from_its_beginning(live: Live) -> None:
     assert settled.total == 0, as_text(settled.as_json())
 
 
-async def _delete_contents(live: Live) -> None:
-    topic = f"{live.place.topic_prefix}contents"
+def test_all_goes_on_in_other_topics_made_anew(live: Live) -> None:
+    """Events, requests, outcomes and snapshots. An event that went with its topic, unread, is made up for: the worker
+    that notices asks for a comparison.
+    """
+    live.start(*ROLES)
+    _put_all(live, 0)
+    send(live.place, [put("r-1", "requested.png", picture(50))])
+    wait_for_outcomes(live.place, {"r-1"})
+    assert live.settles().total == 0
+    ingest = live.application.processes["ingest"].pid
+    assert ingest is not None
+    os.kill(ingest, signal.SIGSTOP)
+    live.put("lost.png", picture(51))
+    asyncio.run(_delete(live, "bucket-events", "image-requests", "request-outcomes", "image-changes"))
+    os.kill(ingest, signal.SIGCONT)
+    live.application.setup()
+    _put_all(live, 100)
+    send(live.place, [put("r-2", "requested.png", picture(52))])
+    until(lambda: _is_answered(live, "r-2"), "a request is answered")
+    until(lambda: _settled(live), "all is told, the lost event too")
+    wanted = [line["reason"] for line in live.log_events("ingest") if line.get("event") == "reconcile_wanted"]
+    assert "made_anew" in wanted
+
+
+def _put_all(live: Live, first: int) -> None:
+    for number in range(6):
+        live.put(f"{number}.png", picture(first + number))
+
+
+def _is_answered(live: Live, request_id: str) -> bool:
+    _start_again(live)
+    return request_id in outcomes(live.place)
+
+
+def _settled(live: Live) -> bool:
+    _start_again(live)
+    return live.differences().total == 0
+
+
+def _start_again(live: Live) -> None:
+    """Start the workers that have noticed, as their supervisor does."""
+    for role in ROLES:
+        worker = live.application.processes[role]
+        if worker.exit_code is not None:
+            assert worker.exit_code == ExitCode.OUTAGE, worker.log_end()
+            live.start(role)
+
+
+async def _delete(live: Live, *topics: str) -> None:
+    names = [f"{live.place.topic_prefix}{topic}" for topic in topics]
     client = AIOKafkaAdminClient(bootstrap_servers=live.place.kafka)
     await client.start()
     try:
-        await client.delete_topics([topic])
-        await until_async(client.list_topics, lambda there: topic not in there)
+        await client.delete_topics(names)
+        await until_async(client.list_topics, lambda there: not {*names} & {*there})
     finally:
         await client.close()

@@ -25,7 +25,7 @@ from stores.vectors.ports import Vector
 from streams.converge_objects import ObjectOutcome, converge_objects
 from streams.deliveries import DeadLetters, Delivery
 from streams.index import Index
-from streams.ports import Ports
+from streams.ports import Checkpoint, Ports
 from streams.steps import Step
 from streams.sweep import sweep
 
@@ -149,7 +149,7 @@ class Installation:
         await self.index_worker(reached).handle([self.delivery(message)])
         assert self.outbox.to(self.topics.dead_letters) == []
 
-    def index_worker(self, reached: Halt | None = None) -> Index:
+    def index_worker(self, reached: Checkpoint | None = None) -> Index:
         """A worker for contents."""
         ports = replace(self.ports, reached=reached) if reached else self.ports
         retry: Any = Patient()

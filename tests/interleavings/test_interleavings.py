@@ -17,7 +17,8 @@ from schemas.errors import BrokerOutage, InferenceOutage
 from schemas.messages import ContentChanged, ObjectHint
 from schemas.records import ContentState, ObjectRef, ObjectState
 from stores.broker.ports import OutgoingMessage
-from streams.converge_objects import Look, ObjectOutcome, record
+from streams.converge_objects import ObjectOutcome, record
+from streams.look import Look
 from streams.steps import Step
 from streams.sweep import sweep
 from tests.contracts.catalogs import SQL_BACKENDS, open_catalog

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas import lifecycle
-from streams import converge_contents, converge_objects, publish, sweep
+from streams import converge_contents, converge_objects, look, publish, sweep
 from streams.reconcile import wishes
 from streams.steps import Step
 from tests.simulation import mistakes
@@ -66,7 +66,7 @@ BUGS: dict[str, Bug] = {
     ),
     "no_second_head": Bug(
         "the object is not looked at again while its row is locked",
-        {converge_objects.still_as_seen: mistakes.look_once},
+        {look.still_as_seen: mistakes.look_once},
         TWO_KEYS | {"stall_at": (Step.OBJECT_READ,)},
     ),
     "vector_id_reused": Bug(
@@ -168,7 +168,7 @@ BUGS: dict[str, Bug] = {
     ),
     "sequencer_of_another": Bug(
         "an announcement counts as looked at though the row remembers the sequencer of another one",
-        {converge_objects.looked_at_already: mistakes.same_bytes_suffice},
+        {look.looked_at_already: mistakes.same_bytes_suffice},
         TWO_KEYS | {"stall_at": (Step.CONTENT_LOCKED,), "pictures": 2},
     ),
     "sequencer_before_look": Bug(
@@ -178,7 +178,7 @@ BUGS: dict[str, Bug] = {
     ),
     "digest_trusted": Bug(
         "the bytes of an object that looks like its row are not read again, though the index found others",
-        {converge_objects.observe: mistakes.observe_without_doubt},
+        {look.observe: mistakes.observe_without_doubt},
         MISREAD,
     ),
     "digests_not_compared": Bug(

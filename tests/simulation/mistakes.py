@@ -13,9 +13,10 @@ from schemas import lifecycle
 from schemas.messages import ContentChanged, ImageChanged, ObjectHint
 from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef, ObjectState, Reason
 from stores.catalog.ports import CatalogTransaction, Reference
-from streams import converge_contents, converge_objects, publish
+from streams import converge_contents, converge_objects, look, publish
 from streams.converge_contents import Decided
-from streams.converge_objects import Images, Look, ObjectOutcome, Recorded
+from streams.converge_objects import ObjectOutcome, Recorded
+from streams.look import Images, Look
 from streams.ports import Ports
 from streams.publish import Contents
 from streams.steps import Step
@@ -29,8 +30,8 @@ _record = converge_objects.record
 _concerned = converge_objects.concerned
 _recorded_images = converge_objects._recorded_images
 _agrees = converge_objects._agrees
-_observe = converge_objects.observe
-_looked_at_already = converge_objects.looked_at_already
+_observe = look.observe
+_looked_at_already = look.looked_at_already
 _restart = lifecycle.restart
 _gain_reference = lifecycle.gain_reference
 _lose_reference = lifecycle.lose_reference
@@ -165,10 +166,10 @@ async def _record_others(
     return replace(recorded, outcomes={**recorded.outcomes, **settled})
 
 
-async def look_once(looks: Sequence[Look], ports: Ports) -> Sequence[Look]:
+async def look_once(looks: Sequence[Look], images: Images, ports: Ports) -> Sequence[Look]:
     """Believes the first look."""
     await ports.catalog.check()
-    return looks
+    return [seen for seen in looks if seen.image_id in images]
 
 
 # Announcements that count as looked at.

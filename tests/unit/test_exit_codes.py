@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaConnectionError
 
 from imaging.errors import ModelError
 from schemas.errors import (
@@ -11,6 +11,7 @@ from schemas.errors import (
     CatalogContention,
     ConfigurationError,
     InferenceOutage,
+    MessageRefused,
     ObjectStoreOutage,
 )
 from streams.worker import ExitCode, exit_code
@@ -23,7 +24,7 @@ from streams.worker import ExitCode, exit_code
         (BrokerOutage("away"), ExitCode.OUTAGE),
         (CatalogContention("deadlock"), ExitCode.OUTAGE),
         (KafkaConnectionError("unable to bootstrap"), ExitCode.OUTAGE),
-        (MessageSizeTooLargeError("too large"), ExitCode.BUG),
+        (MessageRefused("too large"), ExitCode.BUG),
         (InferenceOutage("the device is lost"), ExitCode.OUTAGE),
         (ConfigurationError("wrong model"), ExitCode.CONFIGURATION),
         (ModelError("no such provider"), ExitCode.CONFIGURATION),

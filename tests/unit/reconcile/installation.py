@@ -50,14 +50,21 @@ class ManualClock:
 class Installation:
     """Bucket, catalog, vectors, and workers that run when told to."""
 
-    def __init__(self, *, limits: LimitSettings | None = None, vectors: MemoryVectors | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        limits: LimitSettings | None = None,
+        vectors: MemoryVectors | None = None,
+        outbox: MemoryOutbox | None = None,
+        buckets: Sequence[str] = (BUCKET,),
+    ) -> None:
         self.clock = ManualClock()
-        self.objects = MemoryObjects([BUCKET], clock=lambda: self.clock.moment)
+        self.objects = MemoryObjects(buckets, clock=lambda: self.clock.moment)
         self.catalog = MemoryCatalog()
         self.vectors = vectors or MemoryVectors(
             model_id=HistogramEmbedder.model_id, dimension=HistogramEmbedder.dimension
         )
-        self.outbox = MemoryOutbox()
+        self.outbox = outbox or MemoryOutbox()
         self.settings = Settings(
             limits=limits or LimitSettings(),
             retry=RetrySettings(budget_s=30, wait_initial_s=0, wait_max_s=0, wait_jitter_s=0),

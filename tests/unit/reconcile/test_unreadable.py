@@ -7,11 +7,12 @@ from itertools import pairwise
 
 import pytest
 
-from schemas.errors import ObjectStoreOutage
+from schemas.errors import TIMEOUT, ObjectStoreOutage
 from schemas.messages import ImageChanged, ObjectHint
 from schemas.records import ImageRecord, ObjectRef, ObjectState, Reason
 from streams.converge_objects import ROUNDS, ObjectOutcome, converge_objects
 from streams.hints import object_hint
+from streams.ports import LATE_RETRY_S
 from streams.reconcile.schedule import SETTLE, Schedule
 from streams.sweep import sweep
 from tests.unit.pictures import picture
@@ -194,6 +195,56 @@ async def test_an_object_that_a_head_never_finds_is_recorded(monkeypatch: pytest
     with monkeypatch.context() as failing:
         failing.setattr(installation.objects, "head", head)
         assert await converge_objects([ObjectHint(A)], installation.ports) == {A: ObjectOutcome.REJECTED}
+
+
+class Late:
+    """Calls to an object store that get no answer within the time limit, and how many they were."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    async def __call__(self, ref: ObjectRef, *_: object, **__: object) -> ObjectState | None:
+        """See ObjectReader: the head, or the read, of an object that hangs."""
+        self.made += 1
+        raise ObjectStoreOutage(f"{ref}: no answer", code=TIMEOUT)
+
+
+@pytest.mark.parametrize("call", ["read", "head"])
+async def test_an_object_that_gives_no_answer_is_waited_for_once_and_tried_again_soon(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether its bytes don't come or, when its row is locked, its HEAD gets no answer: others wait with it."""
+    installation = Installation()
+    installation.put(A.key, picture(0))
+    late = Late()
+    with monkeypatch.context() as hanging:
+        hanging.setattr(installation.objects, call, late)
+        assert await converge_objects([ObjectHint(A)], installation.ports) == {A: ObjectOutcome.REJECTED}
+    assert late.made == 1
+    assert image(installation, A).reason == Reason("unreadable", "Timeout")
+    await installation.clock.sleep(LATE_RETRY_S)
+    assert await sweep(installation.ports) == 1
+    await installation.work()
+    assert published(installation, A) == ("indexed", None)
+
+
+async def test_a_content_whose_bytes_do_not_come_is_waited_for_once_and_tried_again_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The object began to hang after it was recorded; the contents of its batch wait with it."""
+    installation = Installation()
+    installation.put(A.key, picture(0))
+    await converge_objects([ObjectHint(A)], installation.ports)
+    late = Late()
+    with monkeypatch.context() as hanging:
+        hanging.setattr(installation.objects, "read", late)
+        await installation.work()
+    assert late.made == 1
+    assert published(installation, A) == ("rejected", "unreadable: Timeout")
+    await installation.clock.sleep(LATE_RETRY_S)
+    assert await sweep(installation.ports) == 1
+    await installation.work()
+    assert published(installation, A) == ("indexed", None)
 
 
 async def test_hints_about_a_bucket_that_is_away_leave_a_comparison_to_be_made() -> None:

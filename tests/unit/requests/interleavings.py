@@ -27,7 +27,9 @@ from stores.catalog.memory import MemoryCatalog
 from stores.catalog.requests import MemoryRequestLedger
 from stores.objects.memory import MemoryObjects
 from stores.vectors.memory import MemoryVectors
+from streams.deliveries import DeadLetters
 from streams.ports import Ports
+from streams.request_outcomes import RequestPorts, send_outcomes
 from tests.simulation.chaos import Broker, Chaos, ChaoticObjects, _in_seconds
 from tests.simulation.loop import SimulatedLoop
 
@@ -162,7 +164,10 @@ def simulate(seed: int, handler: ModuleType = streams.carry_out_request) -> str 
         copy_threshold=50.0,
         clock=run,
     )
-    run.ports = handler.RequestPorts(common, ChaoticWriter(run.objects, chaos), run.ledger, run.fetch, (BUCKET,))
+    patience: Any = None  # The broker of a run refuses nothing.
+    aside = DeadLetters(common, patience, "outcomes", 1_000_000)
+    writer: Any = ChaoticWriter(run.objects, chaos)
+    run.ports = RequestPorts(common, writer, run.ledger, run.fetch, (BUCKET,), aside)
     run.messages = _messages(random)
     run.waiting = [*run.messages]
     loop.run(_course(run))
@@ -200,7 +205,7 @@ async def _course(run: Run) -> None:
         run.faults.append("a replay of what was done changed the bucket")
     run.loop.skip(60)
     due = await run.ledger.due(run.now(), limit=100)
-    await _patiently(run, lambda: run.handler.send_outcomes(due, run.ports))
+    await _patiently(run, lambda: send_outcomes(due, run.ports))
 
 
 async def _finish(run: Run) -> None:

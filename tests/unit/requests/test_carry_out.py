@@ -2,67 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from schemas.errors import MalformedMessage, ObjectStoreOutage, RefusedUrl
+from schemas.errors import MalformedMessage, ObjectStoreOutage
 from schemas.image_requests import parse_image_request
-from schemas.messages import RequestOutcome
 from schemas.records import ObjectRef, ObjectState, RequestRecord, RequestResult
 from schemas.settings import LimitSettings
-from stores.catalog.requests import MemoryRequestLedger
 from stores.objects.memory import MemoryObjects
-from streams.carry_out_request import RequestPorts, carry_out
-from streams.deliveries import DeadLetters, Delivery, dead_letter
-from streams.requests import Requests
-from tests.unit.reconcile.installation import BUCKET, Installation
-
-KEY = ObjectRef(BUCKET, "a.jpg")
-
-
-def put_json(request_id: str, data: bytes = b"picture", **more: Any) -> bytes:
-    """A put in the JSON form."""
-    fields = {"request_id": request_id, "op": "put", "key": KEY.key, "content_base64": base64.b64encode(data).decode()}
-    return json.dumps({"schema": 1, **fields, **more}).encode()
-
-
-class Producers(Installation):
-    """An installation with a requests agent's handler, and a topic of requests."""
-
-    def __init__(self, *, limits: LimitSettings | None = None) -> None:
-        super().__init__(limits=limits)
-        self.ledger = MemoryRequestLedger()
-        self.fetched: dict[str, bytes] = {}
-        self.fetches: list[str] = []
-        self.requests_ports = RequestPorts(self.ports, self.objects, self.ledger, self._fetch, (BUCKET,))
-        dead_letters = DeadLetters(self.ports, self.patience, "requests", self.settings.kafka.max_message_bytes)
-        self.requests = Requests(self.requests_ports, dead_letters, self.settings)
-
-    async def _fetch(self, url: str, _max_bytes: int) -> tuple[bytes, str]:
-        self.fetches.append(url)
-        if url not in self.fetched:
-            raise RefusedUrl("that address is private")
-        return self.fetched[url], "image/png"
-
-    async def take(self, *values: bytes | None, headers: Mapping[str, bytes] | None = None) -> None:
-        """Handle one batch of messages."""
-        await self.requests.handle(
-            [Delivery("t.image-requests", 0, n, b"k", value, headers or {}) for n, value in enumerate(values)]
-        )
-
-    def outcomes(self) -> list[RequestOutcome]:
-        """Everything that was sent to the producers."""
-        return [RequestOutcome.decode(message.value) for message in self.outbox.to("t.request-outcomes")]
-
-    def stored(self) -> bytes | None:
-        """The bytes of the object now."""
-        return self.objects.present(BUCKET).get(KEY.key)
+from streams.carry_out_request import carry_out
+from streams.deliveries import Delivery, dead_letter
+from tests.unit.reconcile.installation import BUCKET
+from tests.unit.requests.producers import KEY, Producers, put_json
 
 
 async def test_a_put_is_stored_with_its_ids_in_the_metadata() -> None:
