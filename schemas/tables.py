@@ -155,6 +155,7 @@ images = Table(
         ondelete="RESTRICT",
     ),
     Index("ix_images_content", "bucket", "content_sha256"),
+    Index("ix_images_published", "bucket", "content_sha256", "published_state"),
     Index("ix_images_key", "bucket", "object_key"),
     Index("ix_images_external_id", "external_id"),
     Index("ix_images_publish_due", "publish_due"),

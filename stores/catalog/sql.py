@@ -144,12 +144,14 @@ class SqlTransaction(CatalogTransaction):
         return oldest
 
     async def unpublished_references(
-        self, published_states: Mapping[ContentId, str], *, after: str = "", limit: int
-    ) -> list[str]:
-        if not published_states:
-            return []
-        query = statements.unpublished_references(published_states, after, limit, on_sqlite=self._on_sqlite)
-        return [image_id for (image_id,) in await self._run(query)]
+        self, published_states: Mapping[ContentId, str], *, limit: int
+    ) -> dict[ContentId, list[str]]:
+        unpublished: dict[ContentId, list[str]] = {}
+        for some in batched(published_states.items(), CHUNK):
+            rows = await self._run(statements.unpublished_references(some, limit, on_sqlite=self._on_sqlite))
+            for bucket, sha256, image_id in rows:
+                unpublished.setdefault(ContentId(bucket, sha256), []).append(image_id)
+        return unpublished
 
     async def save_figures(self) -> None:
         """Write down what this transaction has changed of the kept figures."""

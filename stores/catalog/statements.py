@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql, sqlite
 
+from schemas.lifecycle import rows_that_tell
 from schemas.records import ContentId, ContentState
 from schemas.tables import contents, counts, images, progress, requests
 
@@ -177,41 +178,34 @@ CARRIED_VECTORS: Final = select(contents.c.vector_id).where(
 """These take ``ids``."""
 
 _OLDEST = (
-    "SELECT bucket, content_sha256, seq, id, object_key FROM images{by_content}"
+    "SELECT bucket, content_sha256, seq, id, object_key FROM images{by_index}"
     " WHERE bucket = ? AND content_sha256 = ? ORDER BY seq LIMIT ?"
+)
+_UNPUBLISHED = (
+    "SELECT bucket, content_sha256, id FROM images{by_index} WHERE bucket = ? AND content_sha256 = ?"
+    " AND (published_state IS NULL OR published_state NOT IN (?, ?)) LIMIT ?"
 )
 
 
 def oldest_references(content_ids: Sequence[ContentId], limit: int, *, on_sqlite: bool) -> TextAndParameters:
-    """The first images of each content: (bucket, SHA-256, seq, id, key's bytes).
-
-    One part per content, and each reads from its place in the index no more rows than it returns.
-    """
-    # SQLite takes no parentheses, MySQL would copy a subquery's rows.
-    part = ("SELECT * FROM ({})" if on_sqlite else "({})").format(_OLDEST.format(by_content=_hint(on_sqlite)))
-    query = " UNION ALL ".join([part] * len(content_ids))
-    parameters = chain.from_iterable((*content_id, limit) for content_id in content_ids)
-    return _in_style(query, on_sqlite), tuple(parameters)
+    """The first images of each content: (bucket, SHA-256, seq, id, key's bytes)."""
+    each = [(*content_id, limit) for content_id in content_ids]
+    return _for_each(_OLDEST, "ix_images_content", each, on_sqlite)
 
 
 def unpublished_references(
-    published_states: Mapping[ContentId, str], after: str, limit: int, *, on_sqlite: bool
+    published_states: Sequence[tuple[ContentId, str]], limit: int, *, on_sqlite: bool
 ) -> TextAndParameters:
-    """Ids of images that have something to publish, in order."""
-    of_content = (
-        "(bucket = ? AND content_sha256 = ? AND (version <> published_version OR publish_due IS NOT NULL"
-        " OR published_state IS NULL OR published_state <> ?))"
-    )
-    any_content = " OR ".join([of_content] * len(published_states))
-    query = f"SELECT id FROM images{_hint(on_sqlite)} WHERE id > ? AND ({any_content}) ORDER BY id LIMIT ?"  # noqa: S608
-    parameters = chain.from_iterable((*content_id, state) for content_id, state in published_states.items())
-    return _in_style(query, on_sqlite), (after, *parameters, limit)
+    """Images of each content whose last snapshot told another state: (bucket, SHA-256, id)."""
+    each = [(*content_id, *rows_that_tell(state), limit) for content_id, state in published_states]
+    return _for_each(_UNPUBLISHED, "ix_images_published", each, on_sqlite)
 
 
-def _hint(on_sqlite: bool) -> str:
-    return "" if on_sqlite else " FORCE INDEX (ix_images_content)"
+def _for_each(query: str, index: str, each: Sequence[tuple[Any, ...]], on_sqlite: bool) -> TextAndParameters:
+    """The query once for each of the parameters, all in one: each part reads no more rows than it returns.
 
-
-def _in_style(query: str, on_sqlite: bool) -> str:
-    """With the placeholders of the driver."""
-    return query if on_sqlite else query.replace("?", "%s")
+    SQLite takes no parentheses, MySQL would copy a subquery's rows.
+    """
+    part = query.format(by_index="" if on_sqlite else f" FORCE INDEX ({index})")
+    whole = " UNION ALL ".join([f"SELECT * FROM ({part})" if on_sqlite else f"({part})"] * len(each))  # noqa: S608
+    return whole if on_sqlite else whole.replace("?", "%s"), tuple(chain.from_iterable(each))

@@ -37,6 +37,8 @@ NOW = datetime(2026, 2, 1, tzinfo=UTC)
 SOME = [12_345, 54_321, 123_456]
 IDS = [ref(number).image_id for number in SOME]
 CONTENTS = [content_id(number) for number in SOME]
+UNTOLD = [*CONTENTS, content_id(0)]
+"""Also the content of very many objects."""
 EVERYTHING, IN_BUCKET = ImageFilter(), ImageFilter(bucket=BUCKET)
 
 
@@ -136,6 +138,10 @@ QUERIES: dict[str, list[Query]] = {
     "CatalogTransaction.delete_contents": [written(_make_and_delete_content, 1)],
     "CatalogTransaction.contents": [within(lambda tx: tx.contents(CONTENTS))],
     "CatalogTransaction.oldest_references": [within(lambda tx: tx.oldest_references([*CONTENTS, content_id(0)]))],
+    "CatalogTransaction.unpublished_references": [
+        within(lambda tx: tx.unpublished_references({each: f"indexed:{each.sha256}:" for each in UNTOLD}, limit=33)),
+        within(lambda tx: tx.unpublished_references(dict.fromkeys(UNTOLD, "rejected"), limit=33)),
+    ],
     "CatalogTransaction.carried_vectors": [within(lambda tx: tx.carried_vectors(SOME))],
     "Catalog.images": [returned(lambda large: large.catalog.images([ref(number) for number in SOME]))],
     "Catalog.contents": [returned(lambda large: large.catalog.contents(CONTENTS))],
@@ -195,7 +201,6 @@ QUERIES: dict[str, list[Query]] = {
     ],
 }
 READ_MORE = {
-    "CatalogTransaction.unpublished_references": "reads all objects that have its contents",
     "HitReader.vector_ids": "reads what matches, up to its limit",
     "DuplicateReader.same_bytes": "reads the index of the contents from its position on until its page is full",
     "Catalog.transaction": "reads nothing by itself",
