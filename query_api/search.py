@@ -17,8 +17,8 @@ from schemas.similarity import Verdict, distance, score, verdict
 from stores.catalog.reading.ports import FoundContent, ImageFilter
 from stores.vectors.ports import VectorHit
 
-FEW_CONTENTS = 4000
-"""Up to so many contents that match the filters are searched among by id; the ids fit into one filter of Milvus."""
+FEW_IMAGES = 4000
+"""Where no more images match the filters, only their vectors are searched; the ids fit into one filter of Milvus."""
 _SPARE = 4
 """Hits asked for beyond the page, for those that the catalog drops."""
 
@@ -105,13 +105,13 @@ def paged(page: Page, options: SearchOptions) -> Page:
     return replace(page, hits=page.hits[options.offset : end], more=page.more or len(page.hits) > end)
 
 
-async def _candidates(where: ImageFilter, services: Services) -> list[int] | None:
+async def _candidates(where: ImageFilter, services: Services) -> set[int] | None:
     """The ids to search among; None where the vector index can filter by itself, or where they are too many."""
     if not where.narrows_beyond_bucket:
         return None
     with services.metrics.stage("sql"):
-        ids = await services.ports.catalog.vector_ids(where, limit=FEW_CONTENTS + 1)
-    return ids if len(ids) <= FEW_CONTENTS else None
+        ids = await services.ports.catalog.vector_ids(where, limit=FEW_IMAGES + 1)
+    return set(ids) if len(ids) <= FEW_IMAGES else None
 
 
 class _Ranking:

@@ -29,14 +29,14 @@ from schemas.lifecycle import rows_that_tell
 from schemas.records import ContentId, ContentState
 from schemas.tables import contents, counts, images, progress, requests
 
-_IDENTITY: Final = {
+_NOT_SAVED: Final = {
     images: ("id", "seq", "bucket", "object_key"),
-    contents: ("sha256", "bucket"),
+    contents: ("sha256", "bucket", "objects", "shared"),
     requests: ("request_id",),
     progress: ("name",),
     counts: ("kind", "bucket", "label"),
 }
-"""The columns that tell rows apart, which are never written again."""
+"""The columns that tell rows apart, which are never written again, and what is counted."""
 
 type TextAndParameters = tuple[str, tuple[Any, ...]]
 """A statement in the driver's words, since it is another for each number of rows: not worth compiling and keeping."""
@@ -52,7 +52,7 @@ def insert_missing(table: Table, *, on_sqlite: bool) -> Insert:
     """
     if on_sqlite:
         return sqlite.insert(table).on_conflict_do_nothing()
-    column = _IDENTITY[table][0]
+    column = _NOT_SAVED[table][0]
     return mysql.insert(table).on_duplicate_key_update({column: table.c[column]})
 
 
@@ -72,7 +72,7 @@ def save(table: Table, *, on_sqlite: bool) -> Insert:
 
 
 def _saved(table: Table) -> list[str]:
-    return [column.name for column in table.c if column.name not in _IDENTITY[table]]
+    return [column.name for column in table.c if column.name not in _NOT_SAVED[table]]
 
 
 def update_images(rows: Sequence[Mapping[str, Any]], dialect: Dialect) -> TextAndParameters:
@@ -140,6 +140,21 @@ def delete_contents(content_ids: Collection[ContentId], *, on_sqlite: bool) -> T
         " ON contents.bucket = named.bucket AND contents.sha256 = named.sha256"
     )
     return f"DELETE contents FROM {_named(['bucket', 'sha256'], len(content_ids))} {join}", parameters
+
+
+def count_objects(gains: Mapping[ContentId, int], *, on_sqlite: bool) -> TextAndParameters:
+    """Add to the number of objects of these contents."""
+    rows = tuple(chain.from_iterable((*content_id, gain) for content_id, gain in gains.items()))
+    if on_sqlite:
+        named = ", ".join(["(?, ?, ?)"] * len(gains))
+        gained = f"FROM (VALUES {named}) AS named WHERE (bucket, sha256) = (named.column1, named.column2)"
+        return f"UPDATE contents SET objects = objects + named.column3 {gained}", rows  # noqa: S608
+    join = (
+        "STRAIGHT_JOIN contents FORCE INDEX (PRIMARY)"
+        " ON contents.bucket = named.bucket AND contents.sha256 = named.sha256"
+    )
+    named = _named(["bucket", "sha256", "gain"], len(gains))
+    return f"UPDATE {named} {join} SET contents.objects = contents.objects + named.gain", rows  # noqa: S608
 
 
 @lru_cache(maxsize=64)
