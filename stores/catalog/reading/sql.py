@@ -187,7 +187,7 @@ class SqlCatalogReader(CatalogReader):
         if after is not None:
             query = query.where(_beyond(by_name, after))
         query = by_index("ix_contents_shared", query, contents).order_by(*by_name).limit(limit)
-        return [SameBytes(ContentId(*name), objects) for *name, objects in await self._rows(query)]
+        return [SameBytes(ContentId(row.bucket, row.sha256), row.objects) for row in await self._rows(query)]
 
     async def of_contents(self, content_ids: Sequence[ContentId]) -> dict[ContentId, FoundContent]:
         ours = [content_id for content_id in content_ids if self._has(content_id.bucket)]
