@@ -136,12 +136,10 @@ async def test_pages_are_cut_from_one_ranking(
     """Whatever the index finds besides when more is asked of it, no hit is on two pages, and none on none."""
     exactly = library.vectors.search
 
-    async def approximately(
-        queries: Sequence[Vector], *, limit: int, offset: int = 0, **options: Any
-    ) -> list[list[VectorHit]]:
-        missed = 3 if offset + limit < 40 else 0
+    async def approximately(queries: Sequence[Vector], *, limit: int, **options: Any) -> list[list[VectorHit]]:
+        missed = 3 if limit < 40 else 0
         answers = await exactly(queries, limit=1000, **options)
-        return [hits[missed + offset : missed + offset + limit] for hits in answers]
+        return [hits[missed : missed + limit] for hits in answers]
 
     monkeypatch.setattr(library.vectors, "search", approximately)
     monkeypatch.setattr(search, "DEPTHS", (20, 1000))
