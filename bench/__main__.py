@@ -12,6 +12,7 @@ docs/benchmarks.md says what each figure means. By themselves run:
     python -m bench.freshness FOLDER    PUT to searchable on a running `make stack`
     python -m bench.queries FOLDER      searches alone, among more pictures
     python -m bench.ceiling FOLDER      decode + embed alone
+    python -m bench.catalog             each query of the catalog among 20,000, 200,000 and 2,000,000 images
     python -m bench.predecessor FOLDER  decode and embed beside torch's ResNet50 (needs torch)
 """
 

@@ -112,7 +112,7 @@ class SearchHit(Answer):
     distance: float = Field(ge=0, le=4, description="Squared Euclidean distance of the unit vectors: 2 - 2 × cosine.")
     verdict: Verdict = Field(description="exact: the same bytes; copy: at or above `copy_threshold`; else similar.")
     keys: list[str] = Field(description="All matching keys of these bytes in the bucket, oldest first, at most 100.")
-    keys_total: int = Field(description="How many matching keys there are.")
+    keys_total: int = Field(description="How many matching keys there are; with filters counted up to 10,000.")
     query: int = Field(description="The index of the query that it is nearest to.")
 
 

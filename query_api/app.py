@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from query_api.access import ApiKeys, require_key
 from query_api.admission import Admission
-from query_api.body_guard import BodyGuard, ByteBudget
+from query_api.body_guard import BodyGuard
 from query_api.hosts import KnownHosts
 from query_api.live_model import LiveModel
 from query_api.observing import Observing
@@ -20,6 +20,7 @@ from query_api.page import Page, image_hosts
 from query_api.problems import Problem, documented, install
 from query_api.routes import compare, duplicates, files, health, images, predecessor, search, session, status
 from query_api.services import Ports, Services, assemble
+from query_api.time_limit import TimeLimit
 from schemas.settings import Settings
 from stores.catalog.reading.sql import open_reader
 from stores.objects.opening import open_objects
@@ -104,11 +105,12 @@ def _add_routes(app: FastAPI, settings: Settings) -> None:
 def _add_middleware(app: FastAPI, services: Services) -> None:
     """The last one added is the outermost."""
     api, metrics = services.settings.api, services.metrics
+    app.add_middleware(TimeLimit, timeout_s=api.request_timeout_s, body_timeout_s=api.body_timeout_s, metrics=metrics)
     app.add_middleware(
         BodyGuard,
         max_bytes=api.max_request_bytes,
         timeout_s=api.body_timeout_s,
-        budget=ByteBudget(api.max_bytes_in_flight, metrics, largest_request=api.max_request_bytes),
+        budget=services.budget,
         keys=app.state.keys,
     )
     app.add_middleware(Admission, settings=api, keys=app.state.keys, metrics=metrics)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from starlette.datastructures import Headers
@@ -22,7 +23,7 @@ SIGN_IN_PATH = "/v1/session"
 
 
 class ByteBudget:
-    """Bytes of bodies that the process holds at one moment.
+    """Bytes of bodies, and of pictures that are read for a thumbnail, that the process holds at one moment.
 
     A client has a share of half of them, but always as many as its largest request may have.
     """
@@ -37,8 +38,17 @@ class ByteBudget:
         """Count bytes in. Raises Overloaded where they are too many; waiting would hold what came before."""
         if self._held.total() + count > self._limit or self._held.get(client, 0) + count > self._share:
             self._metrics.shed.labels("bytes").inc()
-            raise Overloaded("Too many bytes are being uploaded at the moment; try again in a second.")
+            raise Overloaded("Too many bytes are being worked on at the moment; try again in a second.")
         self._held[client] += count
+
+    @contextmanager
+    def taken(self, client: str, count: int) -> Iterator[None]:
+        """So many bytes are held within the block. Raises Overloaded."""
+        self.take(client, count)
+        try:
+            yield
+        finally:
+            self.give_back(client, count)
 
     def give_back(self, client: str, count: int) -> None:
         """Count bytes out."""

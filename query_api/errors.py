@@ -155,7 +155,3 @@ class InternalError(RequestProblem):
     """A bug; the log has the request id."""
 
     status, code, title = 500, "internal", "Internal error"
-
-
-class ClientGone(Exception):
-    """The client closed the connection before its answer."""

@@ -18,9 +18,8 @@ _FEW: Final = 64
 """Ids of a question that is asked together with others; a longer one would keep them waiting."""
 
 
-class _Page(NamedTuple):
+class _Look(NamedTuple):
     limit: int
-    offset: int
     bucket: str | None
 
 
@@ -37,20 +36,17 @@ class GatheredVectors(VectorReader):
         queries: Sequence[Vector],
         *,
         limit: int,
-        offset: int = 0,
         bucket: str | None = None,
         among: Collection[int] | None = None,
         strong: bool = False,
     ) -> list[list[VectorHit]]:
         if strong or among is not None:
-            return await self._vectors.search(
-                queries, limit=limit, offset=offset, bucket=bucket, among=among, strong=strong
-            )
-        page = _Page(limit, offset, bucket)
-        return await asyncio.gather(*[self._searches.ask(page, query) for query in queries])
+            return await self._vectors.search(queries, limit=limit, bucket=bucket, among=among, strong=strong)
+        look = _Look(limit, bucket)
+        return await asyncio.gather(*[self._searches.ask(look, query) for query in queries])
 
-    async def _search(self, page: _Page, queries: Sequence[Vector]) -> Sequence[list[VectorHit]]:
-        return await self._vectors.search(queries, limit=page.limit, offset=page.offset, bucket=page.bucket)
+    async def _search(self, look: _Look, queries: Sequence[Vector]) -> Sequence[list[VectorHit]]:
+        return await self._vectors.search(queries, limit=look.limit, bucket=look.bucket)
 
     async def get(self, vector_ids: Sequence[int], *, strong: bool = True) -> Mapping[int, Vector]:
         if strong or len(vector_ids) > 1:

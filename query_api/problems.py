@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 
 from imaging.errors import ImagingError, TooManyBytes, UndecodableImage
 from query_api import errors
-from query_api.errors import ClientGone, RequestProblem
+from query_api.errors import RequestProblem
 from query_api.outage_log import OutageLog
 from schemas.errors import ObjectTooLarge, Outage, RefusedUrl, TwinlensError
 from stores.urls import UnreachableUrl
@@ -134,7 +134,6 @@ def install(app: FastAPI, outage_log: OutageLog) -> None:
         app.add_exception_handler(kind, handler)
     app.add_exception_handler(HTTPException, _of_framework)
     app.add_exception_handler(RequestValidationError, _of_validation)
-    app.add_exception_handler(ClientGone, _of_nobody)
 
 
 def _answer(request: Request, problem: RequestProblem) -> Response:
@@ -165,11 +164,6 @@ def _sentence(request: Request, error: HTTPException) -> str:
 async def _of_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     return _answer(request, invalid(error.errors()))
-
-
-async def _of_nobody(_request: Request, _error: Exception) -> Response:
-    """Nobody reads this; 499 is what nginx logs for a client that went away."""
-    return Response(status_code=499)
 
 
 def invalid(faults: Sequence[Any], *, within: str = "") -> errors.InvalidRequest:

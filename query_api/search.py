@@ -3,10 +3,16 @@
 The same bytes come first, looked up in the catalog (the vector index may lag); then the nearest vectors, each joined
 to its content, all in one query. A vector that the catalog does not carry any more is dropped, and the page filled up
 from what is next.
+
+An approximate index finds other vectors when it is asked for more of them. So it is asked for fixed numbers, DEPTHS,
+whatever part of the ranking is wanted: first come those that the first look finds, by score and then by id, and after
+them what only a deeper look finds. All pages are cut from that one ranking: no hit is on two of them, and none on none.
 """
 
 from __future__ import annotations
 
+import heapq
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -17,10 +23,12 @@ from schemas.similarity import Verdict, distance, score, verdict
 from stores.catalog.reading.ports import FoundContent, ImageFilter
 from stores.vectors.ports import VectorHit
 
-FEW_CONTENTS = 4000
-"""Up to so many contents that match the filters are searched among by id; the ids fit into one filter of Milvus."""
+FEW_IMAGES = 4000
+"""Where no more images match the filters, only their vectors are searched; the ids fit into one filter of Milvus."""
+DEPTHS = (100, MAX_WINDOW)
+"""So many nearest vectors are asked for; the deeper look is for pages, and filters, that the first can't fill."""
 _SPARE = 4
-"""Hits asked for beyond the page, for those that the catalog drops."""
+"""Vectors looked up in the catalog beyond the page, for those that it drops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +68,9 @@ class Hit:
         return distance(self.cosine)
 
     @property
-    def rank(self) -> tuple[bool, float]:
+    def rank(self) -> tuple[bool, float, int]:
         """Sorts the best first."""
-        return self.verdict is not Verdict.EXACT, -self.cosine
+        return self.verdict is not Verdict.EXACT, -self.cosine, self.found.content.vector_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +95,13 @@ async def search(
 
 def merged(pages: Sequence[Page], options: SearchOptions) -> Page:
     """One ranking over several queries: every content once, where it is best. Its pages must begin at offset 0."""
-    best: dict[int, Hit] = {}
-    for page in pages:
-        for hit in page.hits:
-            known = best.get(hit.found.content.vector_id)
-            if known is None or hit.rank < known.rank:
-                best[hit.found.content.vector_id] = hit
-    ordered = sorted(best.values(), key=lambda hit: hit.rank)
+    ordered: dict[int, Hit] = {}
+    # Merged and not sorted, so that what is at the head does not depend on how far the pages go.
+    for hit in heapq.merge(*(page.hits for page in pages), key=lambda hit: hit.rank):
+        ordered.setdefault(hit.found.content.vector_id, hit)
     end = options.offset + options.limit
     more = len(ordered) > end or any(page.more for page in pages)
-    return Page(ordered[options.offset : end], more, any(page.capped for page in pages))
+    return Page(list(ordered.values())[options.offset : end], more, any(page.capped for page in pages))
 
 
 def paged(page: Page, options: SearchOptions) -> Page:
@@ -105,13 +110,13 @@ def paged(page: Page, options: SearchOptions) -> Page:
     return replace(page, hits=page.hits[options.offset : end], more=page.more or len(page.hits) > end)
 
 
-async def _candidates(where: ImageFilter, services: Services) -> list[int] | None:
+async def _candidates(where: ImageFilter, services: Services) -> set[int] | None:
     """The ids to search among; None where the vector index can filter by itself, or where they are too many."""
     if not where.narrows_beyond_bucket:
         return None
     with services.metrics.stage("sql"):
-        ids = await services.ports.catalog.vector_ids(where, limit=FEW_CONTENTS + 1)
-    return ids if len(ids) <= FEW_CONTENTS else None
+        ids = await services.ports.catalog.vector_ids(where, limit=FEW_IMAGES + 1)
+    return set(ids) if len(ids) <= FEW_IMAGES else None
 
 
 class _Ranking:
@@ -124,18 +129,32 @@ class _Ranking:
         self._copy_threshold = copy_threshold
         self._exact_ids: set[int] = set()
         self._hits: list[Hit] = []
-        self.looked_at = 0
-        self.ended = False
+        self._seen: set[int] = set()
+        self._nearest: deque[VectorHit] = deque()
+        self._ended = False
+        self._depth = 0
 
     @property
     def full(self) -> bool:
         """Whether nothing more is needed, or nothing more can come."""
-        return self.ended or len(self._hits) >= self._options.wanted or self.looked_at >= MAX_WINDOW
+        return len(self._hits) >= self._options.wanted or (self._ended and not self._nearest)
 
-    @property
-    def missing(self) -> int:
-        """Hits still to be found."""
-        return self._options.wanted - len(self._hits)
+    def look(self, nearest: Sequence[VectorHit], depth: int) -> None:
+        """Add what a look of this depth found beyond those before it."""
+        self._depth = depth
+        fresh = [near for near in nearest if near.vector_id not in self._seen]
+        good = [near for near in fresh if score(near.cosine) >= self._options.min_score]
+        self._ended = len(nearest) < depth or len(good) < len(fresh)
+        self._seen |= {near.vector_id for near in fresh}
+        self._nearest.extend(sorted(good, key=lambda near: (-near.cosine, near.vector_id)))
+
+    def take(self) -> list[VectorHit]:
+        """The next vectors to look up: more than all before them, so that a filter that drops most costs few rounds."""
+        if self.full:
+            return []
+        looked_up = len(self._seen) - len(self._nearest)
+        count = max(self._options.wanted - len(self._hits) + _SPARE, 3 * looked_up)
+        return [self._nearest.popleft() for _ in range(min(count, len(self._nearest)))]
 
     def add_exact(self, found: Iterable[FoundContent]) -> None:
         """The contents with the query's own bytes, which come before all others."""
@@ -144,14 +163,9 @@ class _Ranking:
         if not self._options.exclude_exact:
             self._hits = [Hit(each, 1.0, Verdict.EXACT, self._index) for each in exact]
 
-    def add(self, nearest: Sequence[VectorHit], asked: int, found: Mapping[int, FoundContent]) -> None:
-        """The next nearest vectors, with the contents that carry them."""
-        self.looked_at += asked
-        self.ended = len(nearest) < asked
+    def add(self, nearest: Sequence[VectorHit], found: Mapping[int, FoundContent]) -> None:
+        """The next vectors, with the contents that carry them."""
         for near in nearest:
-            if score(near.cosine) < self._options.min_score:
-                self.ended = True
-                return
             content = found.get(near.vector_id)
             if content is not None and near.vector_id not in self._exact_ids:
                 self._hits.append(self._hit(near, content))
@@ -163,39 +177,40 @@ class _Ranking:
     def page(self) -> Page:
         """All that was found, from offset 0 on and up to the hit that tells of a next page."""
         short = len(self._hits) < self._options.offset + self._options.limit
-        capped = short and not self.ended and self.looked_at >= MAX_WINDOW
+        capped = short and not self._ended and self._depth >= MAX_WINDOW
         return Page(self._hits[: self._options.wanted], more=False, capped=capped)
 
 
 async def _fill(
     rankings: Sequence[_Ranking], among: Collection[int] | None, options: SearchOptions, services: Services
 ) -> None:
-    """Search on until every ranking is full: most of the time once, with one question to Milvus and one to SQL.
+    """Look until every ranking is full: most of the time once, with one question to Milvus and one to SQL.
 
     The digests are looked up with the first vectors. Contents that match the filters are ``among``, if that is given,
     whatever they are found by.
     """
     digests = {ranking.query.sha256 for ranking in rankings if ranking.query.sha256 is not None}
-    asked = 0
-    while open_rankings := [ranking for ranking in rankings if not ranking.full]:
-        missing = max(ranking.missing for ranking in open_rankings)
-        begin = asked
-        # Each round looks at more than all before it together, so that a filter that drops most costs few rounds.
-        asked = min(MAX_WINDOW, begin + max(missing + _SPARE, 3 * begin))
+    for depth in DEPTHS:
+        unfilled = [ranking for ranking in rankings if not ranking.full]
+        if not unfilled:
+            return
         with services.metrics.stage("vectors"):
             answers = await services.vectors.search(
-                [ranking.query.vector for ranking in open_rankings],
-                limit=asked - begin,
-                offset=begin,
+                [ranking.query.vector for ranking in unfilled],
+                limit=depth,
                 bucket=options.where.bucket,
                 among=among,
                 strong=options.fresh,
             )
-        ids = {near.vector_id for nearest in answers for near in nearest}
-        with services.metrics.stage("sql"):
-            found = await services.catalog.hits(ids, digests if begin == 0 else (), options.where)
-        by_vector = {each.content.vector_id: each for each in found}
-        for ranking, nearest in zip(open_rankings, answers, strict=True):
-            if begin == 0:
-                ranking.add_exact(found)
-            ranking.add(nearest, asked - begin, by_vector)
+        for ranking, nearest in zip(unfilled, answers, strict=True):
+            ranking.look(nearest, depth)
+        while any(taken := [ranking.take() for ranking in unfilled]) or digests:
+            ids = {near.vector_id for nearest in taken for near in nearest}
+            with services.metrics.stage("sql"):
+                found = await services.catalog.hits(ids, digests, options.where)
+            by_vector = {each.content.vector_id: each for each in found}
+            for ranking, nearest in zip(unfilled, taken, strict=True):
+                if digests:
+                    ranking.add_exact(found)
+                ranking.add(nearest, by_vector)
+            digests = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,15 +11,16 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Request
 
 from imaging.limits import DecodeLimits
+from query_api.body_guard import ByteBudget
 from query_api.cpu import CpuPool, EmbeddingQueue
 from query_api.gathered import GatheredCatalog, GatheredVectors
 from query_api.links import Links
 from query_api.live_model import ModelSource
 from query_api.metrics import Metrics
 from query_api.outage_log import OutageLog
+from query_api.overviews import Overviews
 from query_api.readiness import Check, Readiness
 from query_api.thumbnails import Thumbnails
-from query_api.vector_count import VectorCount
 from schemas.settings import Settings
 from stores.catalog.reading.ports import CatalogReader
 from stores.objects.ports import ObjectReader
@@ -47,6 +49,7 @@ class Ports:
     model: ModelSource
     urls: UrlFetcher | None = None
     now: Callable[[], datetime] = _now
+    clock: Callable[[], float] = time.monotonic
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,8 @@ class Services:
     pool: CpuPool
     embedding: EmbeddingQueue
     thumbnails: Thumbnails
-    vector_count: VectorCount
+    overviews: Overviews
+    budget: ByteBudget
     links: Links
     outage_log: OutageLog
     readiness: Readiness
@@ -84,6 +88,7 @@ def assemble(settings: Settings, ports: Ports) -> Services:
         max_memory=settings.limits.max_decode_memory,
     )
     outage_log = OutageLog()
+    budget = ByteBudget(api.max_bytes_in_flight, metrics, largest_request=api.max_request_bytes)
     pool = CpuPool(threads=api.decode_threads, max_waiting=api.max_waiting, metrics=metrics)
     return Services(
         settings=settings,
@@ -94,8 +99,9 @@ def assemble(settings: Settings, ports: Ports) -> Services:
         limits=limits,
         pool=pool,
         embedding=EmbeddingQueue(batch=api.embed_batch, max_waiting=api.max_waiting, metrics=metrics),
-        thumbnails=Thumbnails(ports.objects, pool, limits, metrics, max_bytes=api.thumbnail_cache_bytes),
-        vector_count=VectorCount(ports.vectors),
+        thumbnails=Thumbnails(ports.objects, pool, budget, limits, metrics, max_bytes=api.thumbnail_cache_bytes),
+        overviews=Overviews(ports.catalog, ports.vectors, ports.clock),
+        budget=budget,
         links=Links(api.public_url),
         outage_log=outage_log,
         readiness=Readiness(_checks(settings, ports), outage_log),

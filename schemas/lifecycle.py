@@ -466,6 +466,11 @@ def published_state_of(content: ContentRecord) -> str:
     return published_state(image, content)
 
 
+def rows_that_tell(state: str) -> tuple[str, str]:
+    """The ``published_state`` of rows whose last snapshot told this; of some an earlier tombstone may still arrive."""
+    return state, f"{ERASED}:{state}"
+
+
 def is_published(image: ImageRecord, content: ContentRecord | None) -> bool:
     """Whether the last snapshot is still the truth."""
     return image.version == image.published_version and image.published_state == published_state(image, content)
@@ -518,7 +523,7 @@ def record_published(
 ) -> ImageRecord:
     """The broker has accepted a snapshot of this version. A removed image is kept ``tombstone_after`` longer.
 
-    Whether an earlier tombstone may still arrive is not forgotten.
+    Whether an earlier tombstone may still arrive is not forgotten: such an image stays due.
     """
     published = replace(image, version=version, published_version=version)
     state = published_state(image, content)
@@ -526,7 +531,9 @@ def record_published(
         return replace(
             published, published_state=ERASING if _was_erased(image) else state, publish_due=now + tombstone_after
         )
-    return published if may_be_erased(image, now) else replace(published, published_state=state, publish_due=None)
+    if may_be_erased(image, now):
+        return replace(published, published_state=f"{ERASED}:{state}")
+    return replace(published, published_state=state, publish_due=None)
 
 
 # How the change stream forgets a removed image.
@@ -569,4 +576,4 @@ def may_be_erased(image: ImageRecord, now: datetime) -> bool:
 
 def _was_erased(image: ImageRecord) -> bool:
     """Whether a tombstone may have been sent since the image was last known to be told truly."""
-    return image.published_state in (ERASING, ERASED)
+    return (image.published_state or "").partition(":")[0] in (ERASING, ERASED)

@@ -10,6 +10,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
+    Computed,
     DateTime,
     Dialect,
     ForeignKeyConstraint,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Table,
     TypeDecorator,
@@ -111,6 +113,8 @@ contents = Table(
     Column("indexed_at", UtcDateTime),
     Column("retired", JSON),
     Column("retry_due", UtcDateTime),
+    Column("objects", BigInteger, nullable=False, server_default="0"),
+    Column("shared", SmallInteger, Computed("objects > 1", persisted=False)),
     UniqueConstraint("vector_id", name="uq_contents_vector_id"),
     Index("ix_contents_dirty_since", "dirty_since"),
     Index("ix_contents_bucket_dirty_since", "bucket", "dirty_since"),
@@ -120,8 +124,11 @@ contents = Table(
     Index("ix_contents_sha256", "sha256"),
     Index("ix_contents_md5", "md5"),
     Index("ix_contents_retry_due", "retry_due"),
+    Index("ix_contents_shared", "shared", "bucket", "sha256"),
+    Index("ix_contents_format", "bucket", "format"),
     **_Ascii,
 )
+"""``objects`` is a kept figure: how many images of objects refer to the content. See ``stores.catalog.figures``."""
 
 images = Table(
     "images",
@@ -155,6 +162,7 @@ images = Table(
         ondelete="RESTRICT",
     ),
     Index("ix_images_content", "bucket", "content_sha256"),
+    Index("ix_images_published", "bucket", "content_sha256", "published_state"),
     Index("ix_images_key", "bucket", "object_key"),
     Index("ix_images_external_id", "external_id"),
     Index("ix_images_publish_due", "publish_due"),
@@ -162,6 +170,7 @@ images = Table(
     Index("ix_images_state", "state"),
     Index("ix_images_bucket_state", "bucket", "state"),
     Index("ix_images_retry_due", "retry_due"),
+    Index("ix_images_size", "bucket", "size"),
     sqlite_autoincrement=True,
     **_Ascii,
 )

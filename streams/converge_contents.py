@@ -30,7 +30,7 @@ from schemas.records import ContentId, ContentRecord, Neighbour, ObjectRef, Reas
 from stores.catalog.ports import CatalogTransaction, Reference
 from stores.vectors.ports import Vector, VectorEntry
 from streams import metrics
-from streams.hints import reread_hint
+from streams.hints import content_hint, reread_hint
 from streams.ports import LOCKED_AT_ONCE, Ports
 from streams.publish import lock_images, publish_locked
 from streams.scope import scoped
@@ -40,6 +40,8 @@ log = structlog.get_logger(__name__)
 
 REFERENCES_TRIED = 100
 """Objects that are read at most in search of one that still holds the content."""
+SETTLED_AT_ONCE = 32
+"""Transactions in which images are published before others get their turn: of one content, about a thousand images."""
 UNREADABLE_TRIED = 3
 """Objects that are found unreadable at most: each may take seconds, for which the batch waits."""
 
@@ -407,27 +409,42 @@ async def stale_vectors(tx: CatalogTransaction, vector_ids: set[int]) -> set[int
 
 
 async def settle(contents: Collection[ContentRecord], ports: Ports) -> None:
-    """Publish the images that refer to these contents, as far as their last snapshot is not the truth any more.
+    """Publish the images that refer to these contents, as far as their last snapshot tells something else.
 
-    Then take the contents off the to-do list, unless something happened to one since it was read. Safe to repeat.
+    Then take the contents off the to-do list, unless something happened to one since it was read. Safe to repeat. A
+    content of very many images gives way to others after SETTLED_AT_ONCE transactions: a message of its own, at the end
+    of the queue, goes on with the rest.
     """
     read = {content.id: content for content in contents}
-    told = {content.id: lifecycle.published_state_of(content) for content in contents}
-    after, done = "", not contents
-    while not done:
-        with metrics.stage("publish"):
-            async with ports.catalog.transaction() as tx:
-                found = await tx.unpublished_references(told, after=after, limit=LOCKED_AT_ONCE + 1)
-                images = await lock_images(tx, found[:LOCKED_AT_ONCE])
-                rows = await lock_contents(tx, read)
-                # One that refers to another content by now is left to whoever moved it.
-                mine = [image for image in images if image.content_id in rows]
-                if await publish_locked(tx, mine, rows, ports):
-                    after, done = max(found[:LOCKED_AT_ONCE], default=""), len(found) <= LOCKED_AT_ONCE
-                if done:
-                    await clear(tx, rows, read)
-        await ports.reached(Step.IMAGE_PUBLISHED)
+    left = {content.id: lifecycle.published_state_of(content) for content in contents}
+    for _ in range(SETTLED_AT_ONCE):
+        if left:
+            with metrics.stage("publish"):
+                left = await _settle_some(left, read, ports)
+            await ports.reached(Step.IMAGE_PUBLISHED)
+    await ports.outbox.send([content_hint(content_id, ports) for content_id in left])
     await ports.reached(Step.CONTENT_CLEARED)
+
+
+async def _settle_some(
+    told: Mapping[ContentId, str], read: Mapping[ContentId, ContentRecord], ports: Ports
+) -> dict[ContentId, str]:
+    """Publish some images of each content, and settle those contents that have no more; what is left."""
+    each = max(1, LOCKED_AT_ONCE // len(told))
+    async with ports.catalog.transaction() as tx:
+        found = await tx.unpublished_references(told, limit=each + 1)
+        images = await lock_images(tx, [image_id for ids in found.values() for image_id in ids[:each]])
+        rows = await lock_contents(tx, told)
+        # What refers to another content by now, or to one in another state, is left to whoever moved it.
+        settling = {
+            content_id: row for content_id, row in rows.items() if lifecycle.published_state_of(row) == told[content_id]
+        }
+        mine = [image for image in images if image.content_id in settling]
+        if not await publish_locked(tx, mine, settling, ports):
+            return dict(told)
+        done = {content_id: row for content_id, row in settling.items() if len(found.get(content_id, ())) <= each}
+        await clear(tx, done, read)
+    return {content_id: told[content_id] for content_id in settling if content_id not in done}
 
 
 async def clear(

@@ -289,7 +289,12 @@ def _is_settled(image: ImageRecord, contents: Contents) -> bool:
     if lifecycle.is_placeholder(image):
         return False
     content = contents.get(image.content_id) if image.content_id else None
-    return image.content_id is None or (content is not None and content.state is ContentState.INDEXED)
+    if content is None:
+        return image.content_id is None
+    # Whether a rejected one is still refused, the index finds out; it publishes what is another state than before.
+    told = lifecycle.rows_that_tell(lifecycle.published_state(image, content))
+    refused_before = content.state is ContentState.REJECTED and image.published_state in told
+    return content.state is ContentState.INDEXED or refused_before
 
 
 async def announce(recorded: Recorded, ports: Ports) -> None:

@@ -12,7 +12,6 @@ from pydantic import Field
 from query_api import queries
 from query_api.answers import Answer, Image, image_of
 from query_api.compare import compare
-from query_api.disconnects import while_connected
 from query_api.errors import InvalidRequest
 from query_api.live_model import Model
 from query_api.problems import documented
@@ -60,9 +59,9 @@ ImageId = Annotated[str, Parameter(description="An image's id.", pattern="^[0-9a
 
 
 @router.get("", response_model=CompareAnswer, responses=documented(404, 409, 422), summary="Compare indexed images")
-async def compare_images(a: ImageId, b: ImageId, request: Request, services: Using) -> CompareAnswer:
+async def compare_images(a: ImageId, b: ImageId, services: Using) -> CompareAnswer:
     """Compare two indexed images by the vectors that are stored for them."""
-    return await while_connected(request, services, _compared(a, b, services))
+    return await _compared(a, b, services)
 
 
 @router.post(
@@ -76,7 +75,7 @@ async def compare_uploads(request: Request, services: Using) -> CompareAnswer:
     """Compare two pictures: uploads, indexed images, or one of each."""
     async with read_form(request, max_files=2) as form:
         sides = [await _side(form, name, services) for name in ("a", "b")]
-    return await while_connected(request, services, _compared(sides[0], sides[1], services))
+    return await _compared(sides[0], sides[1], services)
 
 
 async def _side(form: Any, name: str, services: Services) -> Upload | str:

@@ -6,11 +6,10 @@ import time
 from enum import StrEnum
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import Field
 
 from query_api.answers import Answer, Image, image_of
-from query_api.disconnects import while_connected
 from query_api.duplicates import Group, exact_groups, near_groups
 from query_api.links import Links
 from query_api.paging import MAX_TOKEN_LENGTH, make_token, read_token
@@ -22,8 +21,9 @@ from schemas.records import ContentId
 router = APIRouter(prefix="/v1/duplicates", tags=["duplicates"])
 
 IMAGES_PER_GROUP = 100
+MAX_SCANNED = 1000
 MAX_SECONDS = 2.0
-"""A page ends after this long, however few groups it has: near duplicates may be rare and the catalog large."""
+"""A page ends after so many contents, or this long, however few groups it has: they may be rare."""
 
 
 class Kind(StrEnum):
@@ -66,13 +66,13 @@ class _Page:
         self.scanned += 1
         if group is not None:
             self.groups.append(group)
-        return len(self.groups) >= self._limit or time.monotonic() >= self._ends_at
+        enough = len(self.groups) >= self._limit or self.scanned >= MAX_SCANNED
+        return enough or time.monotonic() >= self._ends_at
 
 
 @router.get("", response_model=DuplicatePage, responses=documented(422), summary="Find duplicates")
 async def duplicates(
     *,
-    request: Request,
     services: Using,
     kind: Annotated[
         Kind, Query(description="`exact`: the same bytes; `near`: different bytes, the same look.")
@@ -86,12 +86,10 @@ async def duplicates(
 ) -> DuplicatePage:
     """Groups of duplicates, each once. Go on until `next_page_token` is null."""
     page = _Page(limit)
-    work = (
-        _exact(page, bucket, page_token, services)
-        if kind is Kind.EXACT
-        else _near(page, bucket, min_score, page_token, services)
-    )
-    token = await while_connected(request, services, work)
+    if kind is Kind.EXACT:
+        token = await _exact(page, bucket, page_token, services)
+    else:
+        token = await _near(page, bucket, min_score, page_token, services)
     results = [_shown(kind, group, services.links) for group in page.groups]
     return DuplicatePage(results=results, next_page_token=token, scanned=page.scanned)
 

@@ -12,7 +12,6 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from imaging.decoding import content_type_of
 from imaging.errors import UndecodableImage
 from query_api.byte_ranges import ByteRange, parse_range
-from query_api.disconnects import while_connected
 from query_api.errors import NotFound, Unavailable
 from query_api.etags import is_current, quoted
 from query_api.links import version_of
@@ -157,7 +156,7 @@ async def get_thumbnail(
     if is_current(request.headers.get("if-none-match"), tag):
         return Response(status_code=304, headers={"ETag": tag, "Cache-Control": _caching(request, v, image.sha256)})
     try:
-        made = await while_connected(request, services, services.thumbnails.get(image.ref, image.sha256, int(size)))
+        made = await services.thumbnails.get(image, int(size), request.state.client)
     except UndecodableImage as error:
         raise NotFound(f"There is no thumbnail: {error.detail}", reason=error.reason) from error
     if made is None:

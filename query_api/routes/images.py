@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from query_api.answers import Image, ImageList, image_of, images_of
+from query_api.overviews import ListPage
 from query_api.paging import MAX_TOKEN_LENGTH, make_token, read_token
 from query_api.parameters import ListingWhere
 from query_api.problems import documented
@@ -35,10 +36,9 @@ async def list_images(
     """Images that match all filters. By key, external id, SHA-256 or MD5 the answer has all images with it."""
     listing = f"images {order} {where}"
     after = Position(*read_token(page_token, listing, (int, str, str))) if page_token else None
-    catalog = services.ports.catalog
     with services.metrics.stage("sql"):
-        images = await catalog.page(where, order=order, after=after, limit=limit + 1)
-        total = await catalog.count(where) if count else None
+        images = await services.overviews.page.get(ListPage(where, order, after, limit + 1))
+        total = await services.overviews.count.get(where) if count else None
     more = len(images) > limit
     return ImageList(
         results=images_of(images[:limit], services.links),

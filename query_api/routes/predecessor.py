@@ -16,7 +16,6 @@ from starlette.datastructures import FormData
 
 from query_api import queries
 from query_api.answers import Answer
-from query_api.disconnects import while_connected
 from query_api.errors import InvalidRequest, NotFound, ReadOnly
 from query_api.problems import documented
 from query_api.search import Hit, SearchOptions, paged, search
@@ -123,7 +122,7 @@ async def sample_file(request: Request, services: Using) -> HitsAnswer:
         raise InvalidRequest("Send the picture in the form field `file`.", field="body.file")
     if offset + limit > MAX_WINDOW:
         raise InvalidRequest(f"offset + limit may be at most {MAX_WINDOW}.", field="body.offset")
-    hits = await while_connected(request, services, _hits(files, offset, limit, services))
+    hits = await _hits(files, offset, limit, services)
     return HitsAnswer(data=[_hit(hit, image, request, services) for hit, image in hits])
 
 
@@ -163,7 +162,7 @@ async def meta_images(
     """Indexed images, newest first."""
     catalog = services.ports.catalog
     page = await catalog.page(_INDEXED, order=ImageOrder.NEWEST, after=None, limit=limit, offset=offset)
-    total = await catalog.count(_INDEXED)
+    total = await services.overviews.count.get(_INDEXED)
     data = [_image(each.image, each.content, request, services) for each in page if each.content is not None]
     return ImagesAnswer(data=data, total=total)
 
@@ -171,8 +170,8 @@ async def meta_images(
 @router.get("/meta/image/count", response_model=CountAnswer, responses=documented(), summary="Count images and vectors")
 async def meta_count(services: Using) -> CountAnswer:
     """How many images are indexed, and how many vectors there are."""
-    images = await services.ports.catalog.count(_INDEXED)
-    return CountAnswer(image_count=images, vector_count=await services.vector_count.get(None))
+    images = await services.overviews.count.get(_INDEXED)
+    return CountAnswer(image_count=images, vector_count=await services.overviews.vectors.get(None))
 
 
 @router.get(

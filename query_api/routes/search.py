@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from query_api import queries
 from query_api.answers import SearchAnswer, echo_of, hit_of
-from query_api.disconnects import while_connected
 from query_api.errors import InvalidRequest, TooLarge
 from query_api.live_model import Model
 from query_api.parameters import Options, SimilarOptions
@@ -95,7 +94,7 @@ async def search_by_body(request: Request, options: Options, services: Using) ->
     """Find what looks like the given pictures. Exact copies come first, then the rest by score."""
     begun = time.perf_counter()
     given = await _read(request, services)
-    return await while_connected(request, services, _answer(given, options, services, begun))
+    return await _answer(given, options, services, begun)
 
 
 @router.get(
@@ -106,14 +105,13 @@ async def search_by_body(request: Request, options: Options, services: Using) ->
 )
 async def similar(
     image_id: Annotated[str, Path(description="An image's id.")],
-    request: Request,
     options: SimilarOptions,
     services: Using,
 ) -> SearchAnswer:
     """Find what looks like an indexed image, by the vector that is stored for it."""
     begun = time.perf_counter()
     given = NamedQueries.model_construct(queries=[ByImage.model_construct(image_id=image_id)])
-    return await while_connected(request, services, _answer(given, options, services, begun))
+    return await _answer(given, options, services, begun)
 
 
 async def _read(request: Request, services: Services) -> list[Upload] | NamedQueries:

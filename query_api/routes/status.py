@@ -11,6 +11,7 @@ from pydantic import Field
 
 from imaging.errors import ImagingError
 from query_api.answers import Answer
+from query_api.overviews import Minutes
 from query_api.parameters import Bucket
 from query_api.problems import documented
 from query_api.services import Services, Using
@@ -57,7 +58,7 @@ class Stats(Answer):
 @router.get("", response_model=Stats, responses=documented(422), summary="Counts")
 async def stats(services: Using, bucket: Bucket = None) -> Stats:
     """How much there is and how far it is, of one bucket or of all."""
-    counts = await services.ports.catalog.statistics(bucket)
+    counts = await services.overviews.statistics.get(bucket)
     age = services.ports.now() - counts.oldest_pending if counts.oldest_pending else None
     settings = services.settings
     return Stats(
@@ -92,7 +93,7 @@ def twinlens_version() -> str:
 
 async def _vectors(services: Services, bucket: str | None) -> int | None:
     try:
-        return await services.vector_count.get(bucket)
+        return await services.overviews.vectors.get(bucket)
     except Outage as error:
         services.outage_log.away(error.dependency, str(error))
         return None
@@ -132,7 +133,7 @@ async def throughput(
     """How many contents were indexed in each of the last minutes."""
     last = services.ports.now().replace(second=0, microsecond=0)
     first = last - timedelta(minutes=minutes - 1)
-    counts = await services.ports.catalog.indexed_per_minute(first, bucket)
+    counts = await services.overviews.minutes.get(Minutes(first, bucket))
     moments = [first + timedelta(minutes=index) for index in range(minutes)]
     results = [Minute(minute=moment, indexed=counts.get(moment, 0)) for moment in moments]
     return Throughput(results=results, minutes=minutes, total=sum(each.indexed for each in results))
@@ -154,7 +155,7 @@ class Rejections(Answer):
 @router.get("/rejections", response_model=Rejections, responses=documented(422), summary="Rejected, by reason")
 async def rejections(services: Using, bucket: Bucket = None) -> Rejections:
     """Why pictures were rejected."""
-    counted = await services.ports.catalog.rejections(bucket)
+    counted = await services.overviews.rejections.get(bucket)
     return Rejections(results=[Rejection(reason=reason, objects=n) for reason, n in counted.items()])
 
 
@@ -168,5 +169,5 @@ class Patrolled(Answer):
 async def patrol(services: Using, bucket: Bucket = None) -> Patrolled:
     """When each bucket was last compared with the catalog, and how its notification rule was found."""
     indexed = services.settings.objects.buckets
-    buckets = [name for name in indexed if bucket in (None, name)]
-    return Patrolled(results=await services.ports.catalog.patrol_rounds(buckets))
+    buckets = tuple(name for name in indexed if bucket in (None, name))
+    return Patrolled(results=list(await services.overviews.patrol_rounds.get(buckets)))

@@ -3,6 +3,8 @@
 Each transaction adds what it changed to ``count_changes``, in rows of its own: no transaction waits for another one's,
 and a figure is exact with each commit. A worker adds those rows up into ``counts`` now and then (:func:`fold`); whoever
 reads takes both. :func:`recount` counts everything anew.
+
+How many objects a content has is a column of its own row, which whoever adds or takes one has locked anyway.
 """
 
 from __future__ import annotations
@@ -23,17 +25,20 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
+    and_,
     bindparam,
     delete,
     func,
     literal,
+    or_,
     select,
     union_all,
+    update,
 )
 from sqlalchemy.dialects import mysql, sqlite
 
 from schemas.lifecycle import listed_state
-from schemas.records import ContentRecord, ContentState, ImageRecord, ImageState
+from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ImageState
 from schemas.tables import contents, count_changes, counts, images
 
 LABEL_MAX: Final = 64
@@ -64,6 +69,7 @@ class Tally:
     def __init__(self) -> None:
         self._numbers: Counter[Figure] = Counter()
         self._bytes: Counter[Figure] = Counter()
+        self._objects: Counter[ContentId] = Counter()
 
     def image(self, before: ImageRecord | None, after: ImageRecord | None) -> None:
         """A row changes; None where there is none."""
@@ -77,6 +83,8 @@ class Tally:
             for figure in figures:
                 self._numbers[figure] += sign
                 self._bytes[figure] += sign * image.size
+            if image.content_id is not None:
+                self._objects[image.content_id] += sign
 
     def content(self, before: ContentRecord | None, after: ContentRecord | None) -> None:
         """Likewise. A row of version 0 was inserted by this transaction, to have one to lock."""
@@ -91,6 +99,10 @@ class Tally:
         """Rows of ``count_changes``; none where all is as it was."""
         changed = sorted(figure for figure in self._numbers if self._numbers[figure] or self._bytes[figure])
         return [_row(figure, self._numbers[figure], self._bytes[figure]) for figure in changed]
+
+    def gains(self) -> dict[ContentId, int]:
+        """How many objects contents gain, or lose, in order."""
+        return {content_id: gain for content_id, gain in sorted(self._objects.items()) if gain}
 
 
 def _row(figure: Figure, number: int, size: int) -> dict[str, Any]:
@@ -222,3 +234,23 @@ _COUNTED: Final[Mapping[Kind, Select[Any]]] = {
     .group_by(contents.c.bucket),
 }
 """Bucket, label, number and bytes."""
+
+_OBJECTS: Final = (
+    select(func.count())
+    .where(images.c.bucket == contents.c.bucket, images.c.content_sha256 == contents.c.sha256)
+    .where(images.c.etag.is_not(None))
+    .scalar_subquery()
+)
+_OF_BUCKET: BindParameter[Any] = bindparam("of_bucket")
+_OF_SHA256: BindParameter[Any] = bindparam("of_sha256")
+MISCOUNTED: Final = (
+    select(contents.c.bucket, contents.c.sha256, contents.c.objects != _OBJECTS)
+    .where(or_(contents.c.bucket > _OF_BUCKET, and_(contents.c.bucket == _OF_BUCKET, contents.c.sha256 > _OF_SHA256)))
+    .order_by(contents.c.bucket, contents.c.sha256)
+    .limit(_AT_ONCE)
+)
+"""A page of contents after one, and whether its number of objects is wrong."""
+COUNT_OBJECTS: Final = (
+    update(contents).where(contents.c.bucket == _OF_BUCKET, contents.c.sha256 == _OF_SHA256).values(objects=_OBJECTS)
+)
+"""Count the objects of a content anew, while it is locked."""

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from schemas.errors import CatalogContention, CatalogOutage
+from schemas.lifecycle import rows_that_tell
 from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef
 from stores.catalog.ports import Catalog, CatalogTransaction, Reference
 
@@ -143,21 +144,15 @@ class MemoryTransaction(CatalogTransaction):
         return oldest
 
     async def unpublished_references(
-        self, published_states: Mapping[ContentId, str], *, after: str = "", limit: int
-    ) -> list[str]:
+        self, published_states: Mapping[ContentId, str], *, limit: int
+    ) -> dict[ContentId, list[str]]:
         await self._catalog.step()
-        ids = [
-            image.id
-            for content_id, image in self._references()
-            if image.id > after
-            and content_id in published_states
-            and (
-                image.version != image.published_version
-                or image.published_state != published_states[content_id]
-                or image.publish_due is not None
-            )
-        ]
-        return sorted(ids)[:limit]
+        unpublished: dict[ContentId, list[str]] = {}
+        for content_id, image in self._references():
+            told = rows_that_tell(published_states.get(content_id, ""))
+            if content_id in published_states and image.published_state not in told:
+                unpublished.setdefault(content_id, []).append(image.id)
+        return {content_id: ids[:limit] for content_id, ids in unpublished.items()}
 
     async def carried_vectors(self, vector_ids: Collection[int]) -> set[int]:
         await self._catalog.step()

@@ -75,11 +75,12 @@ class CatalogTransaction(Protocol):
         """
 
     async def unpublished_references(
-        self, published_states: Mapping[ContentId, str], *, after: str = "", limit: int
-    ) -> list[str]:
-        """Ids above ``after``, in order, of images that refer to one of these contents and have something to publish.
+        self, published_states: Mapping[ContentId, str], *, limit: int
+    ) -> dict[ContentId, list[str]]:
+        """Ids of images that were last published with another state than the one given for the content they refer to.
 
-        That is: they are marked so, or were last published with another state than the one given for their content.
+        At most ``limit`` of each content, in no order; only those contents that have one. It reads no more rows than it
+        returns, however many images refer to a content.
         """
 
     async def carried_vectors(self, vector_ids: Collection[int]) -> set[int]:

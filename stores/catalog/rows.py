@@ -71,7 +71,7 @@ def content_record(row: Iterable[Any]) -> ContentRecord:
     (
         bucket, sha256, vector_id, state, md5, reason, limits, attempts, model, version, dirty_since, resend_due,
         width, height, kind, nearest, created_at, indexed_at, retired,
-        retry_due,
+        retry_due, _, _,
     ) = row  # fmt: skip
     return ContentRecord(
         bucket=bucket,

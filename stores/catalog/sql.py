@@ -144,17 +144,24 @@ class SqlTransaction(CatalogTransaction):
         return oldest
 
     async def unpublished_references(
-        self, published_states: Mapping[ContentId, str], *, after: str = "", limit: int
-    ) -> list[str]:
-        if not published_states:
-            return []
-        query = statements.unpublished_references(published_states, after, limit, on_sqlite=self._on_sqlite)
-        return [image_id for (image_id,) in await self._run(query)]
+        self, published_states: Mapping[ContentId, str], *, limit: int
+    ) -> dict[ContentId, list[str]]:
+        unpublished: dict[ContentId, list[str]] = {}
+        for some in batched(published_states.items(), CHUNK):
+            rows = await self._run(statements.unpublished_references(some, limit, on_sqlite=self._on_sqlite))
+            for bucket, sha256, image_id in rows:
+                unpublished.setdefault(ContentId(bucket, sha256), []).append(image_id)
+        return unpublished
 
     async def save_figures(self) -> None:
-        """Write down what this transaction has changed of the kept figures."""
+        """Write down what this transaction has changed of the kept figures.
+
+        The contents that images came to or left are locked by whoever moved them.
+        """
         if rows := self._tally.rows():
             await self.write(insert(count_changes), rows)
+        if gains := self._tally.gains():
+            await self._run(statements.count_objects(gains, on_sqlite=self._on_sqlite))
 
     async def carried_vectors(self, vector_ids: Collection[int]) -> set[int]:
         rows = await self.rows(statements.CARRIED_VECTORS, {"ids": sorted(vector_ids)}) if vector_ids else ()
@@ -328,9 +335,21 @@ class SqlCatalog(Catalog):
             return await figures.fold(tx, now, on_sqlite=self._on_sqlite)
 
     async def recount(self) -> None:
-        """Count anew what is kept of figures; nobody is kept waiting. Reads images and contents from end to end."""
+        """Count anew what is kept of figures, while others write. Reads images and contents from end to end."""
         async with self.transaction(repeatable=True) as tx:
             await figures.recount(tx, on_sqlite=self._on_sqlite)
+        await self._recount_objects()
+
+    async def _recount_objects(self) -> None:
+        """Count anew how many objects each content has. Only those that are wrong are locked, one at a time."""
+        last = {"of_bucket": "", "of_sha256": ""}
+        while page := await self.rows(figures.MISCOUNTED, last):
+            for bucket, sha256, wrong in page:
+                last = {"of_bucket": bucket, "of_sha256": sha256}
+                if wrong:
+                    async with self.transaction() as tx:
+                        await tx.lock_contents([ContentId(bucket, sha256)])
+                        await tx.write(figures.COUNT_OBJECTS, last)
 
     async def check(self) -> None:
         if self._schema_is_current:

@@ -25,17 +25,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql, sqlite
 
+from schemas.lifecycle import rows_that_tell
 from schemas.records import ContentId, ContentState
 from schemas.tables import contents, counts, images, progress, requests
 
-_IDENTITY: Final = {
+_NOT_SAVED: Final = {
     images: ("id", "seq", "bucket", "object_key"),
-    contents: ("sha256", "bucket"),
+    contents: ("sha256", "bucket", "objects", "shared"),
     requests: ("request_id",),
     progress: ("name",),
     counts: ("kind", "bucket", "label"),
 }
-"""The columns that tell rows apart, which are never written again."""
+"""The columns that tell rows apart, which are never written again, and what is counted."""
 
 type TextAndParameters = tuple[str, tuple[Any, ...]]
 """A statement in the driver's words, since it is another for each number of rows: not worth compiling and keeping."""
@@ -51,7 +52,7 @@ def insert_missing(table: Table, *, on_sqlite: bool) -> Insert:
     """
     if on_sqlite:
         return sqlite.insert(table).on_conflict_do_nothing()
-    column = _IDENTITY[table][0]
+    column = _NOT_SAVED[table][0]
     return mysql.insert(table).on_duplicate_key_update({column: table.c[column]})
 
 
@@ -71,7 +72,7 @@ def save(table: Table, *, on_sqlite: bool) -> Insert:
 
 
 def _saved(table: Table) -> list[str]:
-    return [column.name for column in table.c if column.name not in _IDENTITY[table]]
+    return [column.name for column in table.c if column.name not in _NOT_SAVED[table]]
 
 
 def update_images(rows: Sequence[Mapping[str, Any]], dialect: Dialect) -> TextAndParameters:
@@ -141,6 +142,21 @@ def delete_contents(content_ids: Collection[ContentId], *, on_sqlite: bool) -> T
     return f"DELETE contents FROM {_named(['bucket', 'sha256'], len(content_ids))} {join}", parameters
 
 
+def count_objects(gains: Mapping[ContentId, int], *, on_sqlite: bool) -> TextAndParameters:
+    """Add to the number of objects of these contents."""
+    rows = tuple(chain.from_iterable((*content_id, gain) for content_id, gain in gains.items()))
+    if on_sqlite:
+        named = ", ".join(["(?, ?, ?)"] * len(gains))
+        gained = f"FROM (VALUES {named}) AS named WHERE (bucket, sha256) = (named.column1, named.column2)"
+        return f"UPDATE contents SET objects = objects + named.column3 {gained}", rows  # noqa: S608
+    join = (
+        "STRAIGHT_JOIN contents FORCE INDEX (PRIMARY)"
+        " ON contents.bucket = named.bucket AND contents.sha256 = named.sha256"
+    )
+    named = _named(["bucket", "sha256", "gain"], len(gains))
+    return f"UPDATE {named} {join} SET contents.objects = contents.objects + named.gain", rows  # noqa: S608
+
+
 @lru_cache(maxsize=64)
 def select_contents(buckets: int) -> Select[Any]:
     """The contents that :func:`in_buckets` names."""
@@ -177,41 +193,34 @@ CARRIED_VECTORS: Final = select(contents.c.vector_id).where(
 """These take ``ids``."""
 
 _OLDEST = (
-    "SELECT bucket, content_sha256, seq, id, object_key FROM images{by_content}"
+    "SELECT bucket, content_sha256, seq, id, object_key FROM images{by_index}"
     " WHERE bucket = ? AND content_sha256 = ? ORDER BY seq LIMIT ?"
+)
+_UNPUBLISHED = (
+    "SELECT bucket, content_sha256, id FROM images{by_index} WHERE bucket = ? AND content_sha256 = ?"
+    " AND (published_state IS NULL OR published_state NOT IN (?, ?)) LIMIT ?"
 )
 
 
 def oldest_references(content_ids: Sequence[ContentId], limit: int, *, on_sqlite: bool) -> TextAndParameters:
-    """The first images of each content: (bucket, SHA-256, seq, id, key's bytes).
-
-    One part per content, and each reads from its place in the index no more rows than it returns.
-    """
-    # SQLite takes no parentheses, MySQL would copy a subquery's rows.
-    part = ("SELECT * FROM ({})" if on_sqlite else "({})").format(_OLDEST.format(by_content=_hint(on_sqlite)))
-    query = " UNION ALL ".join([part] * len(content_ids))
-    parameters = chain.from_iterable((*content_id, limit) for content_id in content_ids)
-    return _in_style(query, on_sqlite), tuple(parameters)
+    """The first images of each content: (bucket, SHA-256, seq, id, key's bytes)."""
+    each = [(*content_id, limit) for content_id in content_ids]
+    return _for_each(_OLDEST, "ix_images_content", each, on_sqlite)
 
 
 def unpublished_references(
-    published_states: Mapping[ContentId, str], after: str, limit: int, *, on_sqlite: bool
+    published_states: Sequence[tuple[ContentId, str]], limit: int, *, on_sqlite: bool
 ) -> TextAndParameters:
-    """Ids of images that have something to publish, in order."""
-    of_content = (
-        "(bucket = ? AND content_sha256 = ? AND (version <> published_version OR publish_due IS NOT NULL"
-        " OR published_state IS NULL OR published_state <> ?))"
-    )
-    any_content = " OR ".join([of_content] * len(published_states))
-    query = f"SELECT id FROM images{_hint(on_sqlite)} WHERE id > ? AND ({any_content}) ORDER BY id LIMIT ?"  # noqa: S608
-    parameters = chain.from_iterable((*content_id, state) for content_id, state in published_states.items())
-    return _in_style(query, on_sqlite), (after, *parameters, limit)
+    """Images of each content whose last snapshot told another state: (bucket, SHA-256, id)."""
+    each = [(*content_id, *rows_that_tell(state), limit) for content_id, state in published_states]
+    return _for_each(_UNPUBLISHED, "ix_images_published", each, on_sqlite)
 
 
-def _hint(on_sqlite: bool) -> str:
-    return "" if on_sqlite else " FORCE INDEX (ix_images_content)"
+def _for_each(query: str, index: str, each: Sequence[tuple[Any, ...]], on_sqlite: bool) -> TextAndParameters:
+    """The query once for each of the parameters, all in one: each part reads no more rows than it returns.
 
-
-def _in_style(query: str, on_sqlite: bool) -> str:
-    """With the placeholders of the driver."""
-    return query if on_sqlite else query.replace("?", "%s")
+    SQLite takes no parentheses, MySQL would copy a subquery's rows.
+    """
+    part = query.format(by_index="" if on_sqlite else f" FORCE INDEX ({index})")
+    whole = " UNION ALL ".join([f"SELECT * FROM ({part})" if on_sqlite else f"({part})"] * len(each))  # noqa: S608
+    return whole if on_sqlite else whole.replace("?", "%s"), tuple(chain.from_iterable(each))

@@ -10,10 +10,10 @@ from schemas.collection import BUCKET_MAX_LENGTH, MAX_VECTOR_ID, MAX_WINDOW
 from stores.vectors.ports import Vector, VectorEntry
 
 
-def check_window(*, limit: int, offset: int) -> None:
-    """Raises ValueError unless 0 < limit, 0 ≤ offset and offset + limit ≤ MAX_WINDOW."""
-    if limit < 1 or offset < 0 or offset + limit > MAX_WINDOW:
-        raise ValueError(f"limit {limit}, offset {offset}: offset + limit must stay within 1 to {MAX_WINDOW}")
+def check_limit(limit: int) -> None:
+    """Raises ValueError unless 0 < limit ≤ MAX_WINDOW."""
+    if not 0 < limit <= MAX_WINDOW:
+        raise ValueError(f"limit {limit}: it must stay within 1 to {MAX_WINDOW}")
 
 
 def checked_vector(vector: Vector, dimension: int) -> Vector:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 import numpy as np
 
 from schemas.errors import ConfigurationError, VectorIndexOutage
-from stores.vectors.arguments import check_window, checked_bucket, checked_entries, checked_id, checked_vector
+from stores.vectors.arguments import check_limit, checked_bucket, checked_entries, checked_id, checked_vector
 from stores.vectors.ports import Vector, VectorEntry, VectorHit
 
 
@@ -44,13 +44,12 @@ class MemoryVectors:
         queries: Sequence[Vector],
         *,
         limit: int,
-        offset: int = 0,
         bucket: str | None = None,
         among: Collection[int] | None = None,
         strong: bool = False,
     ) -> list[list[VectorHit]]:
         """See VectorReader."""
-        check_window(limit=limit, offset=offset)
+        check_limit(limit)
         dimension = await self._before()
         seen = self._settled if self.bounded_lag and not strong else self._entries
         ids = None if among is None else set(among)
@@ -61,7 +60,7 @@ class MemoryVectors:
         ]
         vectors = [checked_vector(query, dimension) for query in queries]
         await asyncio.sleep(0)
-        return [_nearest(vector, candidates)[offset : offset + limit] for vector in vectors]
+        return [_nearest(vector, candidates)[:limit] for vector in vectors]
 
     async def get(self, vector_ids: Sequence[int], *, strong: bool = True) -> Mapping[int, Vector]:
         """See VectorReader."""

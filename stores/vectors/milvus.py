@@ -14,7 +14,7 @@ from pymilvus import AsyncMilvusClient
 from schemas.collection import BUCKET_FIELD, ID_FIELD, METRIC, VECTOR_FIELD, collection_name
 from schemas.errors import ConfigurationError, VectorIndexOutage
 from schemas.settings import VectorSettings
-from stores.vectors.arguments import check_window, checked_bucket, checked_entries, checked_id, checked_vector
+from stores.vectors.arguments import check_limit, checked_bucket, checked_entries, checked_id, checked_vector
 from stores.vectors.milvus_collection import Live, build_collection, collection_of_alias, live_collection, point_alias
 from stores.vectors.milvus_errors import silence_pymilvus, translated
 from stores.vectors.milvus_ids import rising_ids
@@ -53,25 +53,24 @@ class MilvusVectors:
         queries: Sequence[Vector],
         *,
         limit: int,
-        offset: int = 0,
         bucket: str | None = None,
         among: Collection[int] | None = None,
         strong: bool = False,
     ) -> list[list[VectorHit]]:
         """See VectorReader. A long ``among`` is searched in parts, and the parts' hits are merged."""
-        check_window(limit=limit, offset=offset)
+        check_limit(limit)
         if not queries:
             return []
         live = await self._opened()
         vectors = [checked_vector(query, live.dimension) for query in queries]
         if among is None:
-            return await self._search(vectors, _filter(bucket), limit=limit, offset=offset, strong=strong)
+            return await self._search(vectors, _filter(bucket), limit=limit, strong=strong)
         merged: list[list[VectorHit]] = [[] for _ in vectors]
         for part in _parts(among, IDS_PER_FILTER):
-            answer = await self._search(vectors, _filter(bucket, part), limit=offset + limit, offset=0, strong=strong)
+            answer = await self._search(vectors, _filter(bucket, part), limit=limit, strong=strong)
             for hits, more in zip(merged, answer, strict=True):
                 hits.extend(more)
-        return [sorted(hits, key=lambda hit: -hit.cosine)[offset : offset + limit] for hits in merged]
+        return [sorted(hits, key=lambda hit: -hit.cosine)[:limit] for hits in merged]
 
     async def get(self, vector_ids: Sequence[int], *, strong: bool = True) -> Mapping[int, Vector]:
         """See VectorReader."""
@@ -160,11 +159,11 @@ class MilvusVectors:
             await client.flush(self._settings.alias, **ONE_TRY)
 
     async def _search(
-        self, vectors: Sequence[Vector], condition: str, *, limit: int, offset: int, strong: bool
+        self, vectors: Sequence[Vector], condition: str, *, limit: int, strong: bool
     ) -> list[list[VectorHit]]:
         client = await self._connected()
         # HNSW can't find more than it looks at.
-        parameters = {"ef": max(self._settings.search_ef, offset + limit)}
+        parameters = {"ef": max(self._settings.search_ef, limit)}
         async with self._translated("search"):
             answer = await client.search(
                 self._settings.alias,
@@ -172,7 +171,6 @@ class MilvusVectors:
                 anns_field=VECTOR_FIELD,
                 filter=condition,
                 limit=limit,
-                offset=offset,
                 output_fields=[ID_FIELD],
                 search_params={"metric_type": METRIC, "params": parameters},
                 consistency_level="Strong" if strong else "Bounded",

@@ -35,12 +35,13 @@ class VectorReader(Protocol):
         queries: Sequence[Vector],
         *,
         limit: int,
-        offset: int = 0,
         bucket: str | None = None,
         among: Collection[int] | None = None,
         strong: bool = False,
     ) -> list[list[VectorHit]]:
-        """The nearest vectors of each query by cosine, best first; ``offset + limit`` ≤ ``MAX_WINDOW``.
+        """The nearest vectors of each query by cosine, best first; ``limit`` ≤ ``MAX_WINDOW``.
+
+        An index that is approximate may find others with another ``limit``, and in another order.
 
         ``among`` restricts to these ids. Without ``strong`` the last moments' changes may be missing, and what was
         just deleted may still be found: the caller joins with the catalog.

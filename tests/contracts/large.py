@@ -21,11 +21,12 @@ _NUMBERS = "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM 
 _STATE = "CASE n % 1000 WHEN 1 THEN 'pending' WHEN 2 THEN 'rejected' ELSE 'indexed' END"
 _FILL = (
     f"""INSERT INTO contents (bucket, sha256, vector_id, state, md5, reason, attempts, version, dirty_since, resend_due,
-        format, nearest, created_at, indexed_at)
+        format, nearest, created_at, indexed_at, objects)
     {_NUMBERS} SELECT 'pictures', sha2(n, 256), n, {_STATE}, left(sha2(n, 256), 32),
         IF(n % 1000 = 2, 'broken: it is', NULL), 0, 1,
         IF(n % 1000 = 1, '2026-01-01' + INTERVAL n SECOND, NULL), IF(n % 1000 = 1, '2026-01-02', NULL),
-        IF(n % 100 = 3, 'png', 'jpeg'), '[]', '2026-01-01' + INTERVAL n SECOND, '2026-01-01' + INTERVAL n SECOND
+        IF(n % 100 = 3, 'png', 'jpeg'), '[]', '2026-01-01' + INTERVAL n SECOND, '2026-01-01' + INTERVAL n SECOND,
+        IF(n = 0, {POPULAR}, n >= {POPULAR})
     FROM numbers""",
     f"""INSERT INTO images (id, bucket, object_key, external_id, content_sha256, etag, size, last_modified,
         content_type, metadata, version, published_version, published_state, publish_due, created_at, updated_at, state)
@@ -39,6 +40,10 @@ _FILL = (
         IF(n % 1000 = 1, '2026-01-02', NULL),
         '2026-01-01' + INTERVAL n SECOND, '2026-01-01', state FROM named""",
 )
+_FILL_MINUTES = f"""INSERT INTO counts (kind, bucket, label, number, bytes) {_NUMBERS}
+    SELECT 'indexed', 'pictures', date_format('2026-01-31' + INTERVAL n MINUTE, '%Y-%m-%dT%H:%i'), 3472, 0
+    FROM numbers"""
+"""Five million images in the last day."""
 
 
 async def fill(connection: AsyncConnection, count: int) -> None:
@@ -53,6 +58,7 @@ async def fill(connection: AsyncConnection, count: int) -> None:
         await connection.execute(text(f"SET {setting}"))
     for statement in _FILL:
         await connection.execute(text(statement), {"count": count})
+    await connection.execute(text(_FILL_MINUTES), {"count": 24 * 60})
     await connection.execute(text("ANALYZE TABLE contents, images"))
 
 

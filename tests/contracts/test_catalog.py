@@ -164,7 +164,7 @@ async def test_what_is_not_there_is_left_out(catalog: Catalog) -> None:
         assert await tx.lock_contents([content_id("a")]) == {}
         assert await tx.contents([content_id("a")]) == {}
         assert await tx.oldest_references([content_id("a")]) == {}
-        assert await tx.unpublished_references({content_id("a"): "indexed"}, limit=9) == []
+        assert await tx.unpublished_references({content_id("a"): "indexed"}, limit=9) == {}
         assert await tx.carried_vectors([1]) == set()
 
 
@@ -178,7 +178,7 @@ async def test_nothing_asked_for_is_nothing_done(catalog: Catalog) -> None:
         assert await tx.lock_contents([]) == {}
         assert await tx.contents([]) == {}
         assert await tx.oldest_references([]) == {}
-        assert await tx.unpublished_references({}, limit=9) == []
+        assert await tx.unpublished_references({}, limit=9) == {}
         assert await tx.carried_vectors([]) == set()
         await tx.save_images([])
         await tx.save_contents([])
@@ -253,7 +253,7 @@ async def test_five_hundred_rows_in_one_call(catalog: Catalog) -> None:
         assert {one.key: each.sha256 for each, [one] in oldest.items()} == {
             image.key: sha for image, sha in zip(images, digests, strict=True)
         }
-        assert len(await tx.unpublished_references(dict.fromkeys(ids, "indexed"), limit=1000)) == 500
+        assert len(await tx.unpublished_references(dict.fromkeys(ids, "indexed"), limit=2)) == 500
         assert await tx.carried_vectors(range(400, 600)) == set(range(400, 500))
         assert set(await tx.lock_images([image.id for image in images])) == {image.id for image in images}
         assert set(await tx.lock_contents(ids)) == set(ids)
@@ -352,7 +352,7 @@ async def test_a_transaction_sees_its_own_writes(catalog: Catalog) -> None:
         await tx.save_images([image])
         assert await tx.lock_images([image.id]) == {image.id: image}
         assert await tx.oldest_references([row.id, other.id]) == {other.id: [Reference(image.id, BUCKET, "k")]}
-        assert await tx.unpublished_references({other.id: ""}, limit=2) == [image.id]
+        assert await tx.unpublished_references({other.id: ""}, limit=2) == {other.id: [image.id]}
         assert await tx.carried_vectors([row.vector_id, other.vector_id]) == {row.vector_id, other.vector_id}
         await tx.delete_contents([row.id])
         assert await tx.contents([row.id, other.id]) == {other.id: other}
@@ -618,25 +618,29 @@ async def test_references_are_found_oldest_first(catalog: Catalog) -> None:
     assert [[one.key for one in oldest[each]] for each in ids[:2]] == [["c"], ["other 🦊"]]
 
 
-async def test_only_references_with_something_to_publish_are_listed(catalog: Catalog) -> None:
-    """Those that are marked, and those whose last snapshot says something else; by id, in pages."""
+async def test_only_references_that_were_published_otherwise_are_listed(catalog: Catalog) -> None:
+    """Those whose last snapshot says something else, or that have none; so many of each content."""
     told = {"version": 7, "published_version": 7, "published_state": "indexed"}
     await add_image(catalog, "told", "a", **told)
+    await add_image(catalog, "told, and a tombstone may follow", "a", **told | {"published_state": "erased:indexed"})
     await add_image(catalog, "elsewhere", "c")
     await add_image(catalog, "rejected", "b", **told | {"published_state": "rejected"})
-    wanted = [
+    of_a = [
         await add_image(catalog, "never", "a"),
-        await add_image(catalog, "changed", "a", **told | {"version": 8}),
         await add_image(catalog, "other", "a", **told | {"published_state": "pending"}),
-        await add_image(catalog, "due", "a", **told | {"publish_due": NOW}),
-        await add_image(catalog, "not rejected", "b", **told),
+        await add_image(catalog, "erased", "a", **told | {"published_state": "erased"}),
     ]
-    ids = sorted(image.id for image in wanted)
-    states = {content_id("a"): "indexed", content_id("b"): "rejected"}
+    of_b = [await add_image(catalog, "not rejected", "b", **told)]
+    states = {content_id("a"): "indexed", content_id("b"): "rejected", content_id("d"): "indexed"}
     async with catalog.transaction() as tx:
-        assert await tx.unpublished_references(states, limit=3) == ids[:3]
-        assert await tx.unpublished_references(states, after=ids[2], limit=3) == ids[3:]
-        assert await tx.unpublished_references(states, after=ids[4], limit=3) == []
+        every = await tx.unpublished_references(states, limit=9)
+        assert {each: sorted(ids) for each, ids in every.items()} == {
+            content_id("a"): sorted(image.id for image in of_a),
+            content_id("b"): [image.id for image in of_b],
+        }
+        some = await tx.unpublished_references(states, limit=2)
+        assert set(some[content_id("a")]) < {image.id for image in of_a}
+        assert [len(ids) for ids in some.values()] == [2, 1]
 
 
 async def test_a_content_that_is_referred_to_cannot_be_deleted(catalog: Catalog) -> None:

@@ -202,7 +202,7 @@ async def test_hits_join_vectors_with_matching_images(catalog: SqlCatalogReader,
     assert found[10].total == 3
     narrowed = await catalog.by_vector([10, 11], ImageFilter(prefix="y/", created_from=STARTED + timedelta(seconds=1)))
     assert {number: [image.key for image in each.images] for number, each in narrowed.items()} == {10: ["y/2"]}
-    assert sorted(await catalog.vector_ids(ANY, limit=10)) == [10, 11]
+    assert sorted(set(await catalog.vector_ids(ANY, limit=10))) == [10, 11]
     assert len(await catalog.vector_ids(ANY, limit=1)) == 1
     assert await catalog.vector_ids(ImageFilter(prefix="x/"), limit=10) == [10]
     assert await catalog.by_vector([], ANY) == {}
@@ -218,7 +218,7 @@ async def test_vectors_and_digests_are_looked_up_together(catalog: SqlCatalogRea
     assert await catalog.hits([3], [_sha("four")], ImageFilter(prefix="o")) == []
 
 
-@pytest.mark.parametrize("objects", [KEYS_PER_CONTENT + 15, KEYS_PER_CONTENT + 16, KEYS_PER_CONTENT + 60])
+@pytest.mark.parametrize("objects", [KEYS_PER_CONTENT + 1, KEYS_PER_CONTENT + 2, KEYS_PER_CONTENT + 60])
 async def test_many_copies_of_one_hide_no_other(catalog: SqlCatalogReader, write: _Writer, objects: int) -> None:
     """However many objects share the bytes of one hit, the other hits are there, and all are counted."""
     many = await write.content("many", 1)
@@ -240,6 +240,10 @@ async def test_a_content_with_many_keys_names_some_and_counts_all(catalog: SqlCa
     [found] = await catalog.hits((), [shared], ANY)
     assert [image.key for image in found.images] == [str(n) for n in range(KEYS_PER_CONTENT)]
     assert found.total == KEYS_PER_CONTENT + 5
+    [filtered] = await catalog.hits([10], (), ImageFilter(prefix="10"))
+    assert [image.key for image in filtered.images] == ["10", "100", "101", "102", "103", "104"]
+    assert filtered.total == 6
+    assert await catalog.hits([10], [shared], ImageFilter(prefix="x")) == []
 
 
 async def test_the_same_bytes_are_found_in_every_bucket(catalog: SqlCatalogReader, write: _Writer) -> None:
@@ -340,7 +344,7 @@ async def test_other_buckets_are_not_there(engine: AsyncEngine, catalog: SqlCata
     digests = [_sha("kept"), _sha("gone")]
     assert {each.content.bucket for each in await ours.hits([0, 1], digests, ANY)} == {"kept"}
     assert await ours.hits([1], digests, ImageFilter(bucket="gone")) == []
-    assert await ours.vector_ids(ANY, limit=9) == [0]
+    assert set(await ours.vector_ids(ANY, limit=9)) == {0}
     numbers = await ours.statistics(None)
     assert (numbers.objects, numbers.contents) == (3, 1)
     assert (await ours.statistics("gone")).objects == 0

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 
+from schemas import tables
 from schemas.lifecycle import listed_state
-from schemas.records import ContentState, ImageState, Reason
+from schemas.records import ContentId, ContentState, ImageState, Reason
 from schemas.tables import count_changes, counts
 from stores.catalog.figures import FOLDED_AT_ONCE, MINUTES_KEPT, Kind
 from stores.catalog.reading.ports import ImageFilter, ImageOrder, Statistics
@@ -46,6 +48,13 @@ async def _kept(catalog: SqlCatalog) -> tuple[Statistics, dict[str, int]]:
     return await reader.statistics(BUCKET), await reader.rejections(BUCKET)
 
 
+async def _objects(catalog: SqlCatalog) -> dict[ContentId, int]:
+    """How many objects each content has, as it is kept."""
+    names = (tables.contents.c.bucket, tables.contents.c.sha256)
+    rows = await catalog.rows(select(*names, tables.contents.c.objects))
+    return {ContentId(bucket, sha256): objects for bucket, sha256, objects in rows}
+
+
 async def _assert_right(catalog: SqlCatalog) -> None:
     """The kept figures are what the rows say."""
     images = await catalog.page_of_images(BUCKET, prefix="", after="", limit=1000)
@@ -58,6 +67,8 @@ async def _assert_right(catalog: SqlCatalog) -> None:
     )
     assert kept.contents == sum(row.state is not ContentState.DELETING for row in contents)
     assert sum(rejections.values()) == kept.rejected
+    referred = Counter(image.content_id for image in images if image.content_id)
+    assert await _objects(catalog) == {row.id: referred[row.id] for row in contents}
     reader = SqlCatalogReader(catalog._engine)
     for state in ImageState:
         assert len(
@@ -112,7 +123,11 @@ async def test_a_recount_mends_figures_while_others_write_and_fold(catalog: SqlC
     """Wrong figures are right after a recount; what is committed meanwhile is counted once."""
     for number in range(30):
         await add_image(catalog, f"k{number}", reason=Reason("empty", "it is") if number % 3 else None, size=1)
+    await add_content(catalog, "a", version=1)
+    for number in range(3):
+        await add_image(catalog, f"shared{number}", "a", size=1)
     async with catalog.transaction() as tx:
+        await tx.write(update(tables.contents).values(objects=9))
         await tx.write(delete(count_changes))
         await tx.write(
             insert(counts), [{"kind": "images", "bucket": BUCKET, "label": "indexed", "number": 7, "bytes": 9}]
@@ -121,6 +136,7 @@ async def test_a_recount_mends_figures_while_others_write_and_fold(catalog: SqlC
     async def others() -> None:
         for number in range(30, 60):
             await add_image(catalog, f"k{number}", reason=Reason("too_large"), size=1)
+            await add_image(catalog, f"shared{number}", "a", size=1)
             await catalog.fold_figures(NOW)
 
     await asyncio.gather(others(), *[catalog.recount() for _ in range(3)])

@@ -114,25 +114,15 @@ async def test_many_queries_are_answered_in_their_order(index: VectorIndex) -> N
     assert [hits[0].vector_id for hits in answers] == [entry.vector_id for entry in stored]
 
 
-async def test_offset_continues_where_the_limit_ended(index: VectorIndex) -> None:
-    """Two pages of a search make up the longer answer."""
-    stored = entries(random_ids(40))
-    await index.upsert(stored)
-    query = [vectors(1, seed=9)[0]]
-    [whole] = await index.search(query, limit=20, strong=True)
-    [first] = await index.search(query, limit=10, strong=True)
-    [second] = await index.search(query, limit=10, offset=10, strong=True)
-    assert [*first, *second] == whole
-
-
 async def test_the_largest_window_is_served_and_a_larger_one_is_a_bug(index: VectorIndex) -> None:
-    """An offset + limit may be 1,000 and no more, also when most vectors lie in sealed segments."""
+    """A limit may be 1,000 and no more, also when most vectors lie in sealed segments; the same look finds the same."""
     await index.upsert(entries(random_ids(1200)))
     await index.flush()
-    [hits] = await index.search([vectors(1)[0]], limit=100, offset=900, strong=True)
-    assert len(hits) == 100
-    with pytest.raises(ValueError, match=r"offset \+ limit"):
-        await index.search([vectors(1)[0]], limit=100, offset=901)
+    looks = [await index.search([vectors(1)[0]], limit=1000, strong=True) for _ in range(2)]
+    assert looks[0] == looks[1]
+    assert len(looks[0][0]) == 1000
+    with pytest.raises(ValueError, match="limit"):
+        await index.search([vectors(1)[0]], limit=1001)
 
 
 async def test_a_bucket_restricts_a_search_and_a_count(index: VectorIndex) -> None:
@@ -147,16 +137,16 @@ async def test_a_bucket_restricts_a_search_and_a_count(index: VectorIndex) -> No
 
 
 async def test_a_search_among_ids_finds_the_best_of_these(index: VectorIndex) -> None:
-    """`among` of any length restricts a search, also across parts of a long list and with an offset."""
+    """`among` of any length restricts a search, also across parts of a long list."""
     stored = entries(random_ids(300))
     await index.upsert(stored)
     query = stored[0].vector
     chosen = stored[100:200]
     # Most of these ids aren't stored, so that the list is longer than one filter holds.
     among = [entry.vector_id for entry in chosen] + random_ids(9000, seed=5)
-    [hits] = await index.search([query], limit=10, offset=5, among=among, strong=True)
+    [hits] = await index.search([query], limit=10, among=among, strong=True)
     best = sorted(chosen, key=lambda entry: -float(entry.vector @ query))
-    assert [hit.vector_id for hit in hits] == [entry.vector_id for entry in best[5:15]]
+    assert [hit.vector_id for hit in hits] == [entry.vector_id for entry in best[:10]]
     assert await index.search([query], limit=10, among=[], strong=True) == [[]]
 
 

@@ -17,6 +17,7 @@ from schemas.errors import BrokerOutage, InferenceOutage
 from schemas.messages import ContentChanged, ObjectHint
 from schemas.records import ContentState, ObjectRef, ObjectState
 from stores.broker.ports import OutgoingMessage
+from streams import converge_contents
 from streams.converge_objects import ObjectOutcome, record
 from streams.look import Look
 from streams.steps import Step
@@ -329,6 +330,24 @@ async def test_the_same_bytes_under_a_hundred_keys_at_once_are_one_content(twinl
     await twinlens.handle_messages()
     assert len(twinlens.vectors.present()) == 1
     assert await twinlens.ports.catalog.count_images("pictures") == 100
+
+
+async def test_a_popular_content_gives_way_to_others(twinlens: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its images are published in pages, none twice: a message at the end of the queue goes on with the rest."""
+    monkeypatch.setattr(converge_contents, "SETTLED_AT_ONCE", 2)
+    keys = [f"k{number}" for number in range(100)]
+    for key, data in [*((key, A) for key in keys), ("other", B)]:
+        twinlens.put(key, data)
+        await twinlens.ingest(key)
+    twinlens.lose_messages()
+    both = [ContentChanged(bucket="pictures", sha256=content_of(data).sha256) for data in (A, B)]
+    await twinlens.index_worker().handle([twinlens.delivery(message) for message in both])
+    published = [message.key for message in twinlens.outbox.to(twinlens.topics.image_changes)]
+    assert len(published) == 16 + 32 + 1
+    await twinlens.handle_messages()
+    published = [message.key for message in twinlens.outbox.to(twinlens.topics.image_changes)]
+    assert len(published) == len(set(published)) == 101
+    assert await twinlens.ports.catalog.oldest_dirty() is None
 
 
 async def test_the_same_event_again_changes_nothing(twinlens: Installation) -> None:

@@ -81,9 +81,14 @@ def _derived(where: ImageFilter) -> Iterator[ColumnElement[bool]]:
         yield images.c.state == str(where.state)
 
 
+def has_format(content_type: str) -> ColumnElement[bool]:
+    """What the bytes were found to be."""
+    return contents.c.format == content_type.removeprefix(_TYPE_PREFIX)
+
+
 def _has_type(content_type: str) -> ColumnElement[bool]:
     """What the bytes were found to be counts; before that, what the uploader said."""
     declared = and_(contents.c.format.is_(None), images.c.content_type == content_type)
     if not content_type.startswith(_TYPE_PREFIX):
         return declared
-    return or_(contents.c.format == content_type.removeprefix(_TYPE_PREFIX), declared)
+    return or_(has_format(content_type), declared)

@@ -18,6 +18,8 @@ from schemas.records import ContentId, ContentRecord, ImageRecord, ImageState
 
 KEYS_PER_CONTENT = 100
 """At most so many keys are named for one content; how many there are is counted."""
+KEYS_COUNTED = 10_000
+"""So far, where filters narrow the objects of a content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ class CatalogImage:
 class FoundContent:
     """A content that can be a hit (pending or indexed), with the images of it that match, oldest first.
 
-    ``images`` has at least one and at most ``KEYS_PER_CONTENT``; ``total`` counts all that match.
+    ``images`` has at least one and at most ``KEYS_PER_CONTENT``; ``total`` counts all that match: of a content that has
+    more than those, and where filters narrow them, up to ``KEYS_COUNTED``.
     """
 
     content: ContentRecord
@@ -158,7 +161,7 @@ class HitReader(Protocol):
         """The hits of these vectors, by vector."""
 
     async def vector_ids(self, where: ImageFilter, *, limit: int) -> list[int]:
-        """Vector ids of contents that have an image that matches, in no order, at most ``limit``."""
+        """The vector id of each image that matches, in no order, at most ``limit``; images of equal bytes share one."""
 
 
 class StatisticsReader(Protocol):

@@ -24,6 +24,8 @@ JOINED_COLUMNS: Final = (
     *(contents.c[name].label(f"content__{name}") for name in _CONTENT),
 )
 """What :func:`joined_record` reads. Both tables have a ``reason`` and more, so those of the content have a prefix."""
+IMAGE_COLUMNS: Final = len(_IMAGE)
+"""How many of them are the image's."""
 CONTENT_COLUMNS: Final = (contents.c.bucket, contents.c.sha256, *(contents.c[name] for name in _CONTENT))
 """What :func:`content_record` reads."""
 

@@ -20,11 +20,21 @@ from stores.catalog.figures import FIGURES, FIGURES_IN_BUCKETS, Kind, minute_lab
 from stores.catalog.reading.conditions import (
     EXISTS,
     SEARCHABLE,
+    has_format,
     matches,
     of_content,
     with_content,
 )
-from stores.catalog.reading.found import grouped, numbered_among, numbered_found, parameters, rows_found
+from stores.catalog.reading.found import (
+    Popular,
+    count_of_one,
+    found_content,
+    grouped,
+    oldest_of_one,
+    parameters,
+    rows_among,
+    rows_found,
+)
 from stores.catalog.reading.ports import (
     CatalogImage,
     CatalogReader,
@@ -36,6 +46,7 @@ from stores.catalog.reading.ports import (
     Statistics,
 )
 from stores.catalog.reading.rows import CONTENT_COLUMNS, JOINED_COLUMNS, content_record, joined_record
+from stores.catalog.statements import by_index
 
 _CHUNK = 500
 _JOINED = select(*JOINED_COLUMNS).select_from(with_content())
@@ -99,21 +110,40 @@ class SqlCatalogReader(CatalogReader):
     ) -> list[FoundContent]:
         if not vector_ids and not digests:
             return []
-        looked_for, where = parameters(vector_ids, digests), self._narrowed(where)
-        rows = await self._rows(rows_found(where), looked_for)
-        if len(rows) < looked_for["most"]:
-            return grouped(rows, numbered=False)
-        return grouped(await self._rows(numbered_found(where), looked_for), numbered=True)
+        rows = await self._rows(rows_found(self._narrowed(where)), parameters(vector_ids, digests))
+        return await self._found(rows, where)
+
+    async def _found(self, rows: Sequence[Row[Any]], where: ImageFilter) -> list[FoundContent]:
+        """The contents in the rows, the one with the oldest image first."""
+        found, popular = grouped(rows)
+        for each in popular:
+            if (content := await self._popular(each, where)) is not None:
+                found.append(content)
+        return sorted(found, key=lambda each: each.images[0].seq)
+
+    async def _popular(self, popular: Popular, where: ImageFilter) -> FoundContent | None:
+        """A content of many objects, with the oldest of those that match, if any do."""
+        name, ours = popular.content.id._asdict(), self._narrowed(where)
+        joined = [joined_record(row) for row in await self._rows(oldest_of_one(ours), name)]
+        if not joined:
+            return None
+        total = popular.objects
+        if where.narrows_beyond_bucket:
+            total = int((await self._rows(count_of_one(ours), name))[0][0])
+        return found_content(joined, total)
 
     async def by_vector(self, vector_ids: Collection[int], where: ImageFilter) -> Mapping[int, FoundContent]:
         return {each.content.vector_id: each for each in await self.hits(vector_ids, (), where)}
 
     async def vector_ids(self, where: ImageFilter, *, limit: int) -> list[int]:
+        if where.state not in (None, ImageState.PENDING, ImageState.INDEXED):
+            return []
+        # A vector's bytes were decoded, so that their type is known.
+        typed = [] if where.content_type is None else [has_format(where.content_type)]
         query = (
             select(contents.c.vector_id)
-            .distinct()
             .select_from(of_content())
-            .where(contents.c.state.in_(SEARCHABLE), *self._matches(where))
+            .where(contents.c.state.in_(SEARCHABLE), *typed, *self._matches(replace(where, content_type=None)))
             .limit(limit)
         )
         return [row.vector_id for row in await self._rows(query)]
@@ -152,27 +182,18 @@ class SqlCatalogReader(CatalogReader):
         )
 
     async def same_bytes(self, bucket: str | None, *, after: ContentId | None, limit: int) -> list[SameBytes]:
-        objects = func.count().label("objects")
-        query = (
-            select(images.c.bucket, images.c.content_sha256, objects)
-            .where(*self._matches(ImageFilter(bucket=bucket)), images.c.content_sha256.is_not(None))
-            .where(images.c.reason.is_(None))
-            .group_by(images.c.bucket, images.c.content_sha256)
-            .having(func.count() > 1)
-            .order_by(images.c.bucket, images.c.content_sha256)
-            .limit(limit)
-        )
+        by_name = (contents.c.bucket, contents.c.sha256)
+        query = select(*by_name, contents.c.objects).where(contents.c.shared == 1, *self._in_bucket(bucket))
         if after is not None:
-            query = query.where(_beyond((images.c.bucket, images.c.content_sha256), after))
-        rows = await self._rows(query)
-        return [SameBytes(ContentId(row.bucket, row.content_sha256), int(row.objects)) for row in rows]
+            query = query.where(_beyond(by_name, after))
+        query = by_index("ix_contents_shared", query, contents).order_by(*by_name).limit(limit)
+        return [SameBytes(ContentId(row.bucket, row.sha256), row.objects) for row in await self._rows(query)]
 
     async def of_contents(self, content_ids: Sequence[ContentId]) -> dict[ContentId, FoundContent]:
         ours = [content_id for content_id in content_ids if self._has(content_id.bucket)]
         if not ours:
             return {}
-        rows = await self._rows(numbered_among(ours))
-        return {each.content.id: each for each in grouped(rows, numbered=True)}
+        return {each.content.id: each for each in await self._found(await self._rows(rows_among(ours)), ImageFilter())}
 
     async def contents_after(self, vector_id: int, *, bucket: str | None, limit: int) -> list[ContentRecord]:
         query = (

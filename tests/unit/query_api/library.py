@@ -148,8 +148,18 @@ class Library(IndexWriter):
         super().__init__(engine, self.objects, self.vectors, embedder)
         self.catalog = SqlCatalogReader(engine)
 
+    def _seconds(self) -> float:
+        return self.now.timestamp()
+
     @property
     def ports(self) -> Ports:
         """The reading ports."""
         model = FixedModel(Model(self.embedder, COPY_THRESHOLD))
-        return Ports(self.catalog, self.vectors, self.objects, model, now=lambda: self.now)
+        return Ports(
+            self.catalog,
+            self.vectors,
+            self.objects,
+            model,
+            now=lambda: self.now,
+            clock=self._seconds,
+        )

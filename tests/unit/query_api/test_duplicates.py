@@ -108,13 +108,14 @@ async def test_near_groups_do_not_depend_on_the_page_size_of_the_walk(
     assert len(outcomes[0]) == 12
 
 
+@pytest.mark.parametrize(("bound", "value"), [("MAX_SECONDS", 0.0), ("MAX_SCANNED", 1)])
 async def test_a_page_ends_in_time(
-    client: httpx.AsyncClient, library: Library, monkeypatch: pytest.MonkeyPatch
+    client: httpx.AsyncClient, library: Library, monkeypatch: pytest.MonkeyPatch, bound: str, value: float
 ) -> None:
     """Where duplicates are rare, a page ends early and empty, with a token that goes on."""
     for n in range(5):
         await library.add(f"{n}.png", picture(n))
-    monkeypatch.setattr(route, "MAX_SECONDS", 0.0)
+    monkeypatch.setattr(route, bound, value)
     answer = (await client.get("/v1/duplicates?kind=near")).json()
     assert (answer["results"], answer["scanned"]) == ([], 1)
     assert answer["next_page_token"] is not None

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from typing import Any
 
 import httpx
+import pytest
 from PIL import Image
 
+from query_api import search
 from schemas.records import ContentState
+from stores.vectors.ports import Vector, VectorHit
 from tests.unit.query_api.library import Library, picture
 
 
@@ -122,6 +127,32 @@ async def test_min_score_and_exclude_exact(client: httpx.AsyncClient, library: L
     await library.add("b.png", picture(50))
     body = (await client.post("/v1/search?min_score=90&exclude_exact=true", files={"file": original})).json()
     assert [hit["image"]["key"] for hit in body["results"]] == ["copy.jpg"]
+
+
+@pytest.mark.parametrize("pictures", [1, 2])
+async def test_pages_are_cut_from_one_ranking(
+    client: httpx.AsyncClient, library: Library, monkeypatch: pytest.MonkeyPatch, pictures: int
+) -> None:
+    """Whatever the index finds besides when more is asked of it, no hit is on two pages, and none on none."""
+    exactly = library.vectors.search
+
+    async def approximately(queries: Sequence[Vector], *, limit: int, **options: Any) -> list[list[VectorHit]]:
+        missed = 3 if limit < 40 else 0
+        answers = await exactly(queries, limit=1000, **options)
+        return [hits[missed : missed + limit] for hits in answers]
+
+    monkeypatch.setattr(library.vectors, "search", approximately)
+    monkeypatch.setattr(search, "DEPTHS", (20, 1000))
+    for seed in range(60):
+        await library.add(f"{seed}.png", picture(seed, width=24, height=18))
+    files = [("file", picture(seed)) for seed in range(100, 100 + pictures)]
+    found: list[str] = []
+    for offset in range(0, 60, 6):
+        answer = (await client.post(f"/v1/search?offset={offset}&limit=6", files=files)).json()
+        found += [hit["image"]["key"] for hit in answer["results"]]
+    assert len(set(found)) == len(found) == 60
+    whole = (await client.post("/v1/search?limit=60", files=files)).json()["results"]
+    assert [hit["image"]["key"] for hit in whole] == found
 
 
 async def test_several_pictures_in_one_call(client: httpx.AsyncClient, library: Library) -> None:

@@ -36,14 +36,13 @@ class PartlyBlind(MemoryVectors):
         queries: Sequence[Vector],
         *,
         limit: int,
-        offset: int = 0,
         bucket: str | None = None,
         among: Collection[int] | None = None,
         strong: bool = False,
     ) -> list[list[VectorHit]]:
         """As if the graph had lost its ways to them."""
         reachable = set(self.present() if among is None else among) - set(self.unreachable)
-        return await super().search(queries, limit=limit, offset=offset, bucket=bucket, among=reachable, strong=strong)
+        return await super().search(queries, limit=limit, bucket=bucket, among=reachable, strong=strong)
 
 
 class Audited(Installation):
