@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -27,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import proc, report
+from bench.exact import EVERYTHING, NEAREST, RARE, Kind, Nearest, bucket_of
 from bench.figures import Figure, Result, quantile
 from bench.synthetic import BLOCK, Matrix, SyntheticVectors
 from imaging.model_spec import load_spec
@@ -37,7 +39,6 @@ from stores.vectors.ports import VectorEntry
 from tests.stack.install import install
 from tests.stack.stack import Stack
 
-NEAREST: Final = 10
 QUERIES: Final = 500
 WARM_UP: Final = 50
 CLIENTS: Final = {1: 1, 16: 2}
@@ -50,29 +51,8 @@ EFFORTS: Final[Mapping[VectorIndexType, Mapping[str, Sequence[int]]]] = {
     "DISKANN": {"search_ef": (64, 128, 256, 512)},
 }
 """Settings of searching that trade recall for time, and the values that are tried."""
-RARE, COMMON = "rare", "common"
-RARE_EVERY: Final = 20
-"""One vector in so many lies in the bucket ``rare``, which filtered searches ask for."""
 AMONG: Final = 2000
 SETTLED_LOOKS: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of search: which vectors it may find, by their positions, and how the adapter is told so."""
-
-    name: str
-    bucket: str | None = None
-    among: tuple[int, ...] | None = None
-
-    def allows(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of the vectors at these positions may be found."""
-        if self.bucket is not None:
-            return np.asarray(positions % RARE_EVERY == 0)
-        return np.isin(positions, self.among) if self.among is not None else np.ones(len(positions), dtype=np.bool_)
-
-
-EVERYTHING: Final = Kind("all")
 
 
 class Answer(NamedTuple):
@@ -80,25 +60,6 @@ class Answer(NamedTuple):
 
     ids: set[int]
     milliseconds: float
-
-
-class Nearest:
-    """The exact answers, from blocks of vectors as they come by."""
-
-    def __init__(self, queries: Matrix, kind: Kind) -> None:
-        self._queries, self._kind = queries, kind
-        self._cosines = np.full((len(queries), NEAREST), -2, dtype=np.float32)
-        self.positions = np.full((len(queries), NEAREST), -1, dtype=np.int64)
-
-    def see(self, first: int, block: Matrix) -> None:
-        """Take in the vectors whose positions begin with ``first``."""
-        positions = np.arange(first, first + len(block))
-        allowed = self._kind.allows(positions)
-        cosines = np.hstack([self._cosines, self._queries @ block[allowed].T])
-        found = np.hstack([self.positions, np.tile(positions[allowed], (len(cosines), 1))])
-        best = np.argpartition(-cosines, NEAREST - 1, axis=1)[:, :NEAREST]
-        self._cosines = np.take_along_axis(cosines, best, axis=1)
-        self.positions = np.take_along_axis(found, best, axis=1)
 
 
 @dataclass(slots=True)
@@ -125,7 +86,7 @@ type Say = Callable[[str], None]
 
 
 def measure(folder: Path, vectors: SyntheticVectors, indexes: Sequence[VectorIndexType], say: Say) -> Result:
-    """Fill a Milvus in the folder and measure each type of index on it, the first one's build in the filling's wake."""
+    """Fill a Milvus in the folder, and measure each type of index on it."""
     stack = Stack(folder)
     stack.start("milvus")
     try:
@@ -186,9 +147,11 @@ def searches(filled: Filled, index: VectorIndexType) -> Iterator[Figure]:
     for kind in filled.exact:
         asyncio.run(_ask(filled, settings, kind, filled.queries[:WARM_UP], clients=1))
         for clients, rounds in CLIENTS.items():
-            queries = np.tile(filled.queries, (rounds, 1))
+            queries, used = np.tile(filled.queries, (rounds, 1)), cpu_s(filled.stack)
             answers = asyncio.run(_ask(filled, settings, kind, queries, clients))
+            spent = 1000 * (cpu_s(filled.stack) - used) / len(queries)
             yield from _latency(f"{kind.name}, {clients}", answers, index)
+            yield Figure(f"{kind.name}, {clients}: Milvus' CPU", spent, "ms", of=index)
         yield Figure(f"{kind.name}: recall@{NEAREST}", filled.recall(kind, answers[:QUERIES]), "", of=index)
     for name, values in EFFORTS.get(index, {}).items():
         for value in values:
@@ -244,7 +207,7 @@ async def _with(settings: VectorSettings, act: Callable[[MilvusVectors], Awaitab
 
 
 def _entry(ids: NDArray[np.int64], position: int, vector: NDArray[np.float32]) -> VectorEntry:
-    return VectorEntry(int(ids[position]), COMMON if position % RARE_EVERY else RARE, vector)
+    return VectorEntry(int(ids[position]), bucket_of(position), vector)
 
 
 @contextmanager
@@ -265,6 +228,11 @@ def _most_memory(stack: Stack) -> Iterator[list[int]]:
         watcher.join()
 
 
+def cpu_s(stack: Stack) -> float:
+    """The CPU seconds that Milvus has used since its start."""
+    return proc.cpu_by_session()[stack.pids()["milvus"]]
+
+
 def resident(stack: Stack) -> int:
     """The bytes that Milvus has in memory now."""
     return stack.process("milvus").memory("VmRSS")
@@ -273,6 +241,7 @@ def resident(stack: Stack) -> int:
 def main() -> None:
     """The command line."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     began = time.monotonic()
 
     def say(text: str) -> None:

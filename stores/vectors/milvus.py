@@ -188,7 +188,7 @@ class MilvusVectors:
         self, vectors: Sequence[Vector], condition: str, *, limit: int, offset: int, strong: bool
     ) -> list[list[VectorHit]]:
         client, live = await self._connected(), await self._opened()
-        parameters = live.index.search_parameters(self._settings, offset + limit)
+        parameters = live.index.search_parameters(self._settings, window=offset + limit)
         async with self._translated("search"):
             answer = await client.search(
                 self._settings.alias,

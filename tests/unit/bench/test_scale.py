@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.scale import NEAREST, Kind, Nearest
+from bench.exact import NEAREST, Kind, Nearest
 from bench.synthetic import BLOCK, SyntheticVectors
 
 
