@@ -52,7 +52,7 @@ EFFORTS: Final[Mapping[VectorIndexType, Mapping[str, Sequence[int]]]] = {
 }
 """Settings of searching that trade recall for time, and the values that are tried."""
 AMONG: Final = 2000
-SETTLED_LOOKS: Final = 5
+SETTLED_LOOKS, SETTLED_WITHIN_S = 5, 1800
 
 
 class Answer(NamedTuple):
@@ -192,10 +192,11 @@ async def _ask(filled: Filled, settings: VectorSettings, kind: Kind, queries: Ma
 async def _settled(index: MilvusVectors) -> None:
     """Return when Milvus has had nothing left to index for a while: it merges segments and indexes them anew."""
     quiet = 0
-    while quiet < SETTLED_LOOKS:
-        await asyncio.sleep(2)
-        indexed, stored = await index.rows_indexed()
-        quiet = quiet + 1 if indexed == stored else 0
+    async with asyncio.timeout(SETTLED_WITHIN_S):
+        while quiet < SETTLED_LOOKS:
+            await asyncio.sleep(2)
+            indexed, stored = await index.rows_indexed()
+            quiet = quiet + 1 if indexed == stored else 0
 
 
 async def _with(settings: VectorSettings, act: Callable[[MilvusVectors], Awaitable[None]]) -> None:

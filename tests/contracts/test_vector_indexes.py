@@ -70,7 +70,7 @@ async def test_another_index_is_refused_and_searching_goes_on(settings: VectorSe
 async def test_a_rebuilt_index_finds_what_is_stored(
     settings: VectorSettings, vectors: MilvusVectors, index: VectorIndexType
 ) -> None:
-    """Other processes search on throughout: they meet outages at most, and find everything afterwards.
+    """Other processes search on throughout: they meet outages or miss hits, and find everything afterwards.
 
     Vectors come back bit by bit also from an index that keeps them quantised, and the setup is content.
     """
