@@ -146,7 +146,7 @@ class VectorSettings(Section):
     index: VectorIndexType = "HNSW"
     hnsw_m: Annotated[int, Field(ge=4, le=64)] = 16
     hnsw_ef_construction: Annotated[int, Field(ge=8, le=512)] = 200
-    ivf_nlist: Annotated[int, Field(ge=1, le=65_536)] = 1024
+    ivf_nlist: Annotated[int, Field(ge=1, le=65_536)] = 512
     ivf_nprobe: Annotated[int, Field(ge=1, le=65_536)] = 64
     search_ef: Positive = 128
     timeout_s: Seconds = 30
