@@ -29,6 +29,7 @@ help: ## List the commands.
 	@echo "  make stack OBJECTS=versitygw  takes versitygw instead of MinIO; so does chaos"
 	@echo "  make chaos FAULTS=all         has full disks and wrong clocks too (root, cc), or only FAULTS=kill,hang"
 	@echo "  make chaos EVENTS=lossy       loses, doubles and reorders events; none: there are none; once: no second net"
+	@echo "  make bench SCALE=1000000      measures the vector index among so many made-up vectors instead"
 	@echo "  make test TESTS=PATH          runs only these tests"
 
 up: $(READY) ## Start the embedded stack with a gallery, show that it finds copies; Ctrl-C stops it.
@@ -68,7 +69,7 @@ chaos: $(READY) packages ## Kill, hang and clog components at random under load,
 	    $(if $(OBJECTS),--objects $(OBJECTS)) $(if $(FAULTS),--kinds $(FAULTS)) $(if $(EVENTS),--events $(EVENTS)) $(ARGS)
 
 bench: $(READY) packages ## Measure everything on real servers, each figure beside its ceiling; ARGS=--quick for a smoke run.
-	@exec $(BIN)/python -m bench $(ARGS)
+	@exec $(BIN)/python -m bench$(if $(SCALE),.scale $(SCALE)) $(ARGS)
 
 requirements: $(READY) ## Compile requirements.txt, and the images' subset of it, anew from pyproject.toml.
 	$(COMPILE) --group dev -o requirements.txt

@@ -5,6 +5,7 @@
     make bench ARGS='--only pipeline,duplicates'               these measurements alone
     make bench ARGS='--null-model 1'                           a sleep of 1 ms a picture in place of inference
 
+`make bench SCALE=1000000` measures the vector index among many vectors instead: ``bench/scale.py``.
 docs/benchmarks.md says what each figure means. By themselves run:
 
     python -m bench.accuracy FOLDER     recall of transformed copies, and the copy threshold

@@ -26,10 +26,10 @@ def show(console: Console, results: Sequence[Result], goals: Mapping[str, Goal])
     """Print the figures with their ceilings and goals, and below them the details, side by side."""
     console.print(_figures(results, goals))
     backlogs = [result for result in results if result.measurement != "queries"]
-    console.print(*_details("What a piece took", _all_details(backlogs)))
+    console.print(*details("What a piece took", _all_details(backlogs)))
     queries = _all_details(result for result in results if result.measurement == "queries")
     for kind in dict.fromkeys(figure.of.partition(",")[0] for figure in queries):
-        console.print(*_details(f"Queries: {kind}", [each for each in queries if each.of.startswith(f"{kind},")]))
+        console.print(*details(f"Queries: {kind}", [each for each in queries if each.of.startswith(f"{kind},")]))
     missing = sorted(set(goals) - set(by_name(results)))
     if missing:
         console.print(f"Goals that this run did not measure: {', '.join(missing)}")
@@ -87,7 +87,7 @@ def _all_details(results: Iterable[Result]) -> list[Figure]:
     return [figure for result in results for figure in result.figures if figure.of]
 
 
-def _details(title: str, figures: Sequence[Figure]) -> list[Table]:
+def details(title: str, figures: Sequence[Figure]) -> list[Table]:
     """A table with a row for each name and a column for each thing that the figures are details of; or none."""
     if not figures:
         return []

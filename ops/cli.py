@@ -114,6 +114,15 @@ def recount() -> None:
 
 
 @app.command()
+def rebuild_index() -> None:
+    """Build the vectors' index anew, as `vectors.index` says. Searching pauses, then is slow until it is built."""
+    from ops.rebuild_index import run_rebuild_index
+
+    with friendly_errors(), interruptible():
+        asyncio.run(run_rebuild_index(settings_and_logs()))
+
+
+@app.command()
 def api() -> None:
     """Run the query service: the HTTP API and the web page."""
     from query_api.server import serve

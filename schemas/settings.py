@@ -135,16 +135,30 @@ class DatabaseSettings(Section):
     timeout_s: Annotated[float, Field(gt=0)] = 30
 
 
+VectorIndexType = Literal["FLAT", "HNSW", "IVF_FLAT", "IVF_SQ8", "SCANN", "DISKANN"]
+
+
 class VectorSettings(Section):
     """Milvus."""
 
     uri: str = "http://127.0.0.1:19530"
     token: SecretStr = SecretStr("")
     alias: str = "twinlens"
-    hnsw_m: Positive = 16
-    hnsw_ef_construction: Positive = 200
+    index: VectorIndexType = "HNSW"
+    hnsw_m: Annotated[int, Field(ge=4, le=64)] = 16
+    hnsw_ef_construction: Annotated[int, Field(ge=8, le=512)] = 200
+    ivf_nlist: Annotated[int, Field(ge=1, le=65_536)] = 512
+    ivf_nprobe: Annotated[int, Field(ge=1, le=65_536)] = 64
     search_ef: Positive = 128
     timeout_s: Seconds = 30
+
+    @model_validator(mode="after")
+    def _clusters_to_probe(self) -> VectorSettings:
+        if self.ivf_nprobe > self.ivf_nlist:
+            raise ValueError(
+                f"ivf_nprobe is {self.ivf_nprobe}, but there are only ivf_nlist = {self.ivf_nlist} clusters"
+            )
+        return self
 
 
 class ModelSettings(Section):

@@ -15,7 +15,14 @@ from schemas.collection import BUCKET_FIELD, ID_FIELD, METRIC, VECTOR_FIELD, col
 from schemas.errors import ConfigurationError, VectorIndexOutage
 from schemas.settings import VectorSettings
 from stores.vectors.arguments import check_limit, checked_bucket, checked_entries, checked_id, checked_vector
-from stores.vectors.milvus_collection import Live, build_collection, collection_of_alias, live_collection, point_alias
+from stores.vectors.milvus_collection import (
+    Live,
+    build_collection,
+    collection_of_alias,
+    live_collection,
+    point_alias,
+    rebuild_index,
+)
 from stores.vectors.milvus_errors import silence_pymilvus, translated
 from stores.vectors.milvus_ids import rising_ids
 from stores.vectors.ports import Vector, VectorEntry, VectorHit
@@ -151,6 +158,24 @@ class MilvusVectors:
                 await point_alias(client, settings.alias, name)
         await self.check()
 
+    async def rebuild_index(self) -> None:
+        """Put the index that the settings ask for in the place of the live collection's, and load the collection.
+
+        It takes as long as Milvus builds: minutes to hours, without a time limit. Meanwhile searches are outages or
+        slow. Raises VectorIndexOutage; then repeat it.
+        """
+        client = await self._connected()
+        async with translated("Milvus: rebuild the index", timeout_s=None):
+            await rebuild_index(client, await self._collection(client), self._settings)
+        self._live = None
+
+    async def rows_indexed(self) -> tuple[int, int]:
+        """How many of the stored vectors an index covers, and how many there are; newly stored ones wait a while."""
+        client = await self._connected()
+        async with self._translated("look at the index"):
+            described = await client.describe_index(await self._collection(client), VECTOR_FIELD, **ONE_TRY)
+        return int(described["indexed_rows"]), int(described["total_rows"])
+
     async def flush(self) -> None:
         """See VectorIndex."""
         await self._opened()
@@ -161,9 +186,8 @@ class MilvusVectors:
     async def _search(
         self, vectors: Sequence[Vector], condition: str, *, limit: int, strong: bool
     ) -> list[list[VectorHit]]:
-        client = await self._connected()
-        # HNSW can't find more than it looks at.
-        parameters = {"ef": max(self._settings.search_ef, limit)}
+        client, live = await self._connected(), await self._opened()
+        parameters = live.index.search_parameters(self._settings, limit=limit)
         async with self._translated("search"):
             answer = await client.search(
                 self._settings.alias,
@@ -193,6 +217,13 @@ class MilvusVectors:
                     **ONE_TRY,
                 )
             )
+
+    async def _collection(self, client: AsyncMilvusClient) -> str:
+        """The name of the live collection."""
+        name = await collection_of_alias(client, self._settings.alias)
+        if name is None:
+            raise ConfigurationError(f"Milvus has no collection {self._settings.alias}; run `twinlens setup`")
+        return name
 
     async def _connected(self) -> AsyncMilvusClient:
         """The client. A connection that it loses later it makes anew by itself."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final
 
 import grpc
 from pymilvus import AsyncMilvusClient, DataType
@@ -13,14 +14,17 @@ from schemas.collection import BUCKET_FIELD, BUCKET_MAX_LENGTH, ID_FIELD, METRIC
 from schemas.errors import ConfigurationError, VectorIndexOutage
 from schemas.settings import VectorSettings
 from stores.vectors.milvus_errors import NOT_FOUND
+from stores.vectors.milvus_index import VectorIndexSpec
 
 _ONE_TRY: Final[dict[str, Any]] = {"retry_times": 0}
 
 
-class Live(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Live:
     """What is known of the collection that the alias names."""
 
     dimension: int
+    index: VectorIndexSpec
 
 
 async def live_collection(client: AsyncMilvusClient, alias: str) -> Live:
@@ -37,21 +41,43 @@ async def live_collection(client: AsyncMilvusClient, alias: str) -> Live:
     state = await client.get_load_state(alias, **_ONE_TRY)
     if state["state"] != LoadState.Loaded:
         await client.load_collection(alias, **_ONE_TRY)
-    return Live(_dimension(described))
+    return Live(_dimension(described), await _index(client, alias))
 
 
 async def build_collection(client: AsyncMilvusClient, name: str, dimension: int, settings: VectorSettings) -> None:
     """Create the collection with its index, unless that is so. Safe to repeat, also after it was interrupted.
 
-    Raises ConfigurationError if the collection has another dimension.
+    Raises ConfigurationError if the collection has another dimension or another index.
     """
     if not await client.has_collection(name, **_ONE_TRY):
         await _create(client, name, dimension)
     described = await client.describe_collection(name, **_ONE_TRY)
     if _dimension(described) != dimension:
         raise ConfigurationError(f"the collection {name} has {_dimension(described)} dimensions, the model {dimension}")
+    wanted = VectorIndexSpec.wanted(settings)
     if not await client.list_indexes(name, **_ONE_TRY):
-        await _create_index(client, name, settings)
+        await _create_index(client, name, wanted)
+    present = await _index(client, name)
+    if not present.is_like(wanted):
+        raise ConfigurationError(
+            f"the collection {name} has the index {present}, the settings ask for {wanted}: "
+            "run `twinlens rebuild-index` to have it built anew, or set vectors.index and what belongs to it back"
+        )
+
+
+async def rebuild_index(client: AsyncMilvusClient, name: str, settings: VectorSettings) -> None:
+    """Put the index that the settings ask for in the place of the collection's, and load the collection.
+
+    Milvus builds it behind that, see :func:`rows_indexed`. Safe to repeat, also after it was interrupted.
+    """
+    await client.release_collection(name, **_ONE_TRY)
+    await client.drop_index(name, VECTOR_FIELD, **_ONE_TRY)
+    await _create_index(client, name, VectorIndexSpec.wanted(settings))
+    await client.load_collection(name, **_ONE_TRY)
+
+
+async def _index(client: AsyncMilvusClient, name: str) -> VectorIndexSpec:
+    return VectorIndexSpec.described(await client.describe_index(name, VECTOR_FIELD, **_ONE_TRY))
 
 
 async def _create(client: AsyncMilvusClient, name: str, dimension: int) -> None:
@@ -69,10 +95,9 @@ async def _create(client: AsyncMilvusClient, name: str, dimension: int) -> None:
             raise
 
 
-async def _create_index(client: AsyncMilvusClient, name: str, settings: VectorSettings) -> None:
+async def _create_index(client: AsyncMilvusClient, name: str, wanted: VectorIndexSpec) -> None:
     index = client.prepare_index_params()
-    parameters = {"M": settings.hnsw_m, "efConstruction": settings.hnsw_ef_construction}
-    index.add_index(VECTOR_FIELD, index_type="HNSW", metric_type=METRIC, params=parameters)
+    index.add_index(VECTOR_FIELD, index_type=wanted.type, metric_type=METRIC, params=dict(wanted.parameters))
     try:
         await client.create_index(name, index, **_ONE_TRY)
     except (grpc.RpcError, MilvusException):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,30 @@ def test_an_outage_is_waited_out(private_stack: Stack, tmp_path: Path, server: S
         until(lambda: live.readiness(role)[0] == 200, "ready again")
         assert pids == {name: live.application.processes[name].pid for name in ("ingest", "index")}
         assert downs(live, role).count(dependency) == 1
+
+
+def test_workers_that_come_and_go_lose_nothing(private_stack: Stack, tmp_path: Path) -> None:
+    """One, two and four workers of each kind, of which one is killed and one stopped: partitions move under load.
+
+    Nobody compares, and each event is sent once, so that what a rebalance loses would stay lost.
+    """
+    more = WITHOUT_RECONCILE | {"TWINLENS_KAFKA__PARTITIONS": "4"}
+    with installed(private_stack, tmp_path, more, announced_once=True) as live:
+        teams = [live, *(live.with_environment({}) for _ in range(3))]
+        workers = [[team.application.processes[role] for role in ("ingest", "index")] for team in teams]
+        with Streaming(live):
+            for joining in (workers[:1], workers[1:2], workers[2:]):
+                for worker in chain(*joining):
+                    worker.launch()
+                # Ready means that it has a partition: of four, one, two or four workers have as many each.
+                for worker in chain(*joining):
+                    worker.wait_ready()
+            for killed, stopped in zip(workers[1], workers[2], strict=True):
+                killed.kill()
+                stopped.stop()
+            wait_for(2)
+        settled = live.settles()
+        assert settled.total == 0, as_text(settled.as_json())
 
 
 def test_a_vanished_bucket_never_empties_the_catalog(private_stack: Stack, calm: Live, tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""`twinlens rebuild-index`: the index that the settings ask for, over the vectors that are there."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from rich.progress import Progress, TaskID
+
+from ops.progress import progress_bar
+from schemas.errors import VectorIndexOutage
+from schemas.settings import Settings
+from stores.vectors.milvus import MilvusVectors
+
+_LOOK_EVERY_S = 2.0
+
+
+async def run_rebuild_index(settings: Settings) -> None:
+    """Build the index anew, with a progress bar. Raises VectorIndexOutage, ConfigurationError."""
+    vectors = MilvusVectors(settings.vectors)
+    try:
+        with progress_bar() as progress:
+            bar = progress.add_task(f"building {settings.vectors.index}", total=None)
+            watch = asyncio.create_task(_show(progress, bar, vectors))
+            try:
+                await vectors.rebuild_index()
+            finally:
+                watch.cancel()
+            await _look(progress, bar, vectors)
+    finally:
+        await vectors.close()
+
+
+async def _show(progress: Progress, bar: TaskID, vectors: MilvusVectors) -> None:
+    while True:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        # Between the old index and the new one there is none to look at.
+        with suppress(VectorIndexOutage):
+            await _look(progress, bar, vectors)
+
+
+async def _look(progress: Progress, bar: TaskID, vectors: MilvusVectors) -> None:
+    indexed, stored = await vectors.rows_indexed()
+    progress.update(bar, completed=indexed, total=stored)
