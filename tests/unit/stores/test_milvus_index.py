@@ -27,14 +27,14 @@ def test_each_type_has_its_parameters(index: VectorIndexType, built: dict[str, i
     )
     spec = VectorIndexSpec.wanted(settings)
     assert (spec.type, spec.parameters) == (index, built)
-    assert spec.search_parameters(settings, window=20) == searched
+    assert spec.search_parameters(settings, limit=20) == searched
 
 
 @pytest.mark.parametrize(("index", "name"), [("HNSW", "ef"), ("SCANN", "reorder_k"), ("DISKANN", "search_list")])
 def test_a_search_looks_at_no_fewer_candidates_than_it_wants(index: VectorIndexType, name: str) -> None:
     """A wide window raises the candidates above ``search_ef``."""
     settings = VectorSettings(index=index, search_ef=64)
-    assert VectorIndexSpec.wanted(settings).search_parameters(settings, window=1000)[name] == 1000
+    assert VectorIndexSpec.wanted(settings).search_parameters(settings, limit=1000)[name] == 1000
 
 
 def test_an_index_is_compared_as_far_as_it_is_described() -> None:
