@@ -40,6 +40,7 @@ _FILL = (
         IF(n % 1000 = 1, '2026-01-02', NULL),
         '2026-01-01' + INTERVAL n SECOND, '2026-01-01', state FROM named""",
 )
+MINUTES: Final = 24 * 60
 _FILL_MINUTES = f"""INSERT INTO counts (kind, bucket, label, number, bytes) {_NUMBERS}
     SELECT 'indexed', 'pictures', date_format('2026-01-31' + INTERVAL n MINUTE, '%Y-%m-%dT%H:%i'), 3472, 0
     FROM numbers"""
@@ -58,7 +59,7 @@ async def fill(connection: AsyncConnection, count: int) -> None:
         await connection.execute(text(f"SET {setting}"))
     for statement in _FILL:
         await connection.execute(text(statement), {"count": count})
-    await connection.execute(text(_FILL_MINUTES), {"count": 24 * 60})
+    await connection.execute(text(_FILL_MINUTES), {"count": MINUTES})
     await connection.execute(text("ANALYZE TABLE contents, images"))
 
 

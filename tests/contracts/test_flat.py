@@ -29,7 +29,7 @@ from stores.catalog.reading.ports import (
 )
 from stores.catalog.reading.sql import SqlCatalogReader
 from stores.catalog.sql import SqlCatalog, SqlTransaction
-from tests.contracts.large import BUCKET, content_id, fill, ref, rows_read
+from tests.contracts.large import BUCKET, MINUTES, content_id, fill, ref, rows_read
 from tests.stack.fixtures import Servers, made_database
 
 COUNT = 200_000
@@ -121,6 +121,11 @@ async def _make_and_delete_content(tx: SqlTransaction) -> None:
     await tx.delete_contents([content.id])
 
 
+async def _fold(large: Large) -> int:
+    """Looks through the minutes that are kept, of two days at most, for those to forget."""
+    return MINUTES + await large.catalog.fold_figures(NOW)
+
+
 def pages(where: ImageFilter, order: ImageOrder = ImageOrder.NEWEST) -> Query:
     """A page of a list from somewhere in its middle."""
     position = Position(10_000, *ref(10_000)) if where in (EVERYTHING, IN_BUCKET) else None
@@ -189,7 +194,7 @@ QUERIES: dict[str, list[Query]] = {
     "Catalog.count_images": [returned(lambda large: large.catalog.count_images(BUCKET))],
     "Catalog.progress": [returned(lambda large: large.catalog.progress("none"))],
     "Catalog.save_progress": [returned(lambda large: large.catalog.save_progress("some", 1, NOW))],
-    "Catalog.fold_figures": [returned(lambda large: large.catalog.fold_figures(NOW))],
+    "Catalog.fold_figures": [_fold],
     "Catalog.check": [returned(lambda large: large.catalog.check())],
     "ImageReader.image": [returned(lambda large: large.reader.image(IDS[0]))],
     "ImageReader.images": [returned(lambda large: large.reader.images(IDS))],
@@ -200,6 +205,7 @@ QUERIES: dict[str, list[Query]] = {
         pages(ImageFilter(BUCKET, key=ref(12_345).key)),
         pages(ImageFilter(external_id="id-12345")),
         *(pages(ImageFilter(BUCKET, sha256=each.sha256)) for each in UNTOLD),
+        pages(ImageFilter(sha256=CONTENTS[0].sha256)),
         pages(ImageFilter(md5=CONTENTS[0].sha256[:32])),
     ],
     "ImageReader.count": [

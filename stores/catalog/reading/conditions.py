@@ -40,6 +40,7 @@ def _equal(where: ImageFilter) -> Iterator[ColumnElement[bool]]:
         (images.c.bucket, where.bucket),
         (images.c.object_key, where.key),
         (contents.c.sha256, where.sha256),
+        (images.c.content_sha256, where.sha256),
         (contents.c.md5, where.md5),
     )
     return (column == value for column, value in pairs if value is not None)

@@ -95,6 +95,9 @@ class SqlCatalogReader(CatalogReader):
         self, where: ImageFilter, *, order: ImageOrder, after: Position | None, limit: int, offset: int = 0
     ) -> list[CatalogImage]:
         query = _JOINED.where(*self._matches(where))
+        if where.sha256 is not None and where.bucket is not None:
+            # A popular content has more images than MySQL expects: it would go through all images in their order.
+            query = by_index("ix_images_content", query, images)
         query = _ordered(query, order, after).limit(limit).offset(offset)
         return [joined_record(row) for row in await self._rows(query)]
 
