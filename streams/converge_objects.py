@@ -146,9 +146,10 @@ async def record(looks: Sequence[Look], known: Mapping[ObjectRef, ImageRecord], 
             contents = await lock_contents(tx, changed, images, now, ports)
             await ports.reached(Step.CONTENT_LOCKED)
             moved_contents = _move_references(changed, images, contents, now, ports)
-            await tx.save_contents(moved_contents.values())
             saved = _recorded_images(changed, images, now, ports)
             await tx.save_images(saved.values())
+            # After the images: the number of a content's objects is written along.
+            await tx.save_contents(moved_contents.values())
             unused = [row.id for row in images.values() if lifecycle.is_placeholder(row) and row.id not in saved]
             await tx.delete_images(unused)
     outcomes |= {look.ref: _outcome(look, images[look.image_id]) for look in changed}

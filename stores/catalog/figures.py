@@ -100,8 +100,12 @@ class Tally:
         changed = sorted(figure for figure in self._numbers if self._numbers[figure] or self._bytes[figure])
         return [_row(figure, self._numbers[figure], self._bytes[figure]) for figure in changed]
 
+    def take_gain(self, content_id: ContentId) -> int:
+        """How many objects the content gains, or loses, by what was noted so far: the caller writes it down."""
+        return self._objects.pop(content_id, 0)
+
     def gains(self) -> dict[ContentId, int]:
-        """How many objects contents gain, or lose, in order."""
+        """How many objects contents gain, or lose, in order, but for what was taken."""
         return {content_id: gain for content_id, gain in sorted(self._objects.items()) if gain}
 
 

@@ -116,7 +116,13 @@ class SqlTransaction(CatalogTransaction):
             self._tally.content(self._contents[content.id], content)
             self._contents[content.id] = content
         if contents_:
-            await self.save(contents, [content_values(content) for content in _in_order(contents_)])
+            await self.save(
+                contents,
+                [
+                    {**content_values(content), "objects": self._tally.take_gain(content.id)}
+                    for content in _in_order(contents_)
+                ],
+            )
 
     async def delete_contents(self, content_ids: Collection[ContentId]) -> None:
         for content_id in content_ids:

@@ -37,6 +37,8 @@ _NOT_SAVED: Final = {
     counts: ("kind", "bucket", "label"),
 }
 """The columns that tell rows apart, which are never written again, and what is counted."""
+_COUNTED: Final = {contents: ("objects",)}
+"""Columns that are added to, also where all others are overwritten."""
 
 type TextAndParameters = tuple[str, tuple[Any, ...]]
 """A statement in the driver's words, since it is another for each number of rows: not worth compiling and keeping."""
@@ -58,17 +60,21 @@ def insert_missing(table: Table, *, on_sqlite: bool) -> Insert:
 
 @lru_cache
 def save(table: Table, *, on_sqlite: bool) -> Insert:
-    """Overwrite rows, all columns given. Run with a list of rows it is one statement.
+    """Overwrite rows, all columns given; what is counted is added to. Run with a list of rows it is one statement.
 
     An INSERT, though the rows are there: the driver joins many of those into one statement, and runs many UPDATEs one
     by one.
     """
-    columns = _saved(table)
     if on_sqlite:
         upsert = sqlite.insert(table)
-        return upsert.on_conflict_do_update(set_={name: upsert.excluded[name] for name in columns})
+        return upsert.on_conflict_do_update(set_=_merged(table, upsert.excluded))
     replacing = mysql.insert(table)
-    return replacing.on_duplicate_key_update({name: replacing.inserted[name] for name in columns})
+    return replacing.on_duplicate_key_update(_merged(table, replacing.inserted))
+
+
+def _merged(table: Table, given: Any) -> dict[str, Any]:
+    added = {name: table.c[name] + given[name] for name in _COUNTED.get(table, ())}
+    return {name: given[name] for name in _saved(table)} | added
 
 
 def _saved(table: Table) -> list[str]:

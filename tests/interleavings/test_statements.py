@@ -18,7 +18,7 @@ from tests.contracts.catalogs import SQL_BACKENDS, database_url, sql_catalog
 from tests.contracts.counting import counting
 from tests.interleavings.installation import BUCKET, Installation, Patient, PictureInference, content_of
 
-MOST = 21
+MOST = 20
 AGAIN = 3
 
 
@@ -56,14 +56,14 @@ async def _statements(twinlens: Installation, hints: Sequence[ObjectHint]) -> in
 
 @pytest.mark.parametrize("count", [1, 8, 64])
 async def test_an_ingest_batch_of_new_objects(twinlens: Installation, count: int) -> None:
-    """At most 21 statements, BEGIN and COMMIT among them, for up to 64 new objects."""
+    """At most 20 statements, BEGIN and COMMIT among them, for up to 64 new objects."""
     assert await _statements(twinlens, _put(twinlens, count)) <= MOST
     assert len(await twinlens.ports.catalog.page_of_images(BUCKET, prefix="", after="", limit=100)) == count
 
 
 @pytest.mark.parametrize("count", [1, 8, 32])
 async def test_an_index_batch(twinlens: Installation, count: int) -> None:
-    """At most 21 statements, BEGIN and COMMIT among them, from a pending content to its published image."""
+    """At most 20 statements, BEGIN and COMMIT among them, from a pending content to its published image."""
     await converge_objects(_put(twinlens, count), twinlens.ports)
     with counting(twinlens.ports.catalog) as sent:  # type: ignore[arg-type]
         await _index(twinlens, count)
@@ -90,7 +90,7 @@ async def test_known_objects_under_other_announcements(twinlens: Installation) -
 
 
 async def test_duplicates_of_what_is_indexed(twinlens: Installation) -> None:
-    """64 new keys with the bytes of one indexed content are recorded and published in at most 42 statements."""
+    """64 new keys with the bytes of one indexed content are recorded and published in at most 20 statements."""
     await converge_objects([twinlens.put("first", b"picture 0")], twinlens.ports)
     await _index(twinlens, 1)
     hints = [twinlens.put(f"copy{number}", b"picture 0") for number in range(64)]
