@@ -100,7 +100,7 @@ class Raster:
 
 
 def read(data: bytes, limits: DecodeLimits, width: int, height: int) -> Raster:
-    """Decode the first frame, upright, reduced by whole factors but to no less than twice `width` × `height`.
+    """Decode the first frame, upright, reduced by whole factors but to no less than `width` × `height`.
 
     A side that is shorter than that is left as it is. Raises `UndecodableImage`, and nothing else whatever
     the bytes are.
@@ -112,8 +112,8 @@ def read(data: bytes, limits: DecodeLimits, width: int, height: int) -> Raster:
     kind = format_of(data)
     with _failures_are_facts(data, kind):
         if kind in isolated.FORMATS:
-            picture = isolated.read(data, kind, limits, (2 * width, 2 * height), _memory)
-            small = _reduce_decoded(picture.image, 2 * width, 2 * height)
+            picture = isolated.read(data, kind, limits, (width, height), _memory)
+            small = _reduce_decoded(picture.image, width, height)
             return Raster(*picture.size, kind, small)
         lightened = _LIGHTEN[kind](data)
         if kind == "tiff" and lightened.decoder == "jpeg":
@@ -129,9 +129,9 @@ def _read(lightened: Lightened, kind: Format, limits: DecodeLimits, target: tupl
         orientation, size = _orientation(image, lightened), image.size
         if orientation in _ON_THEIR_SIDE:
             width, height = height, width
-        memory = _check_size(image, lightened.decoder or kind, limits, (2 * width, 2 * height))
+        memory = _check_size(image, lightened.decoder or kind, limits, (width, height))
         with _memory.reserve(memory, limits.max_memory):
-            small = _load_reduced(image, 2 * width, 2 * height, inverted=lightened.inverted)
+            small = _load_reduced(image, width, height, inverted=lightened.inverted)
     if orientation in _TRANSPOSITIONS:
         small = small.transpose(_TRANSPOSITIONS[orientation])
     upright = (size[1], size[0]) if orientation in _ON_THEIR_SIDE else size

@@ -30,14 +30,14 @@ def memory(field):
 limits = DecodeLimits()
 data = pathlib.Path(sys.argv[1]).read_bytes()
 for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"):
-    raster.read(saved(photo(300, 200), kind), limits, 64, 64)
+    raster.read(saved(photo(300, 200), kind), limits, 128, 128)
 estimates = []
 estimate = raster._estimate
 raster._estimate = lambda *of: (estimates.append(estimate(*of)), estimates[-1])[1]
 pathlib.Path("/proc/self/clear_refs").write_text("5")
 before = memory("VmRSS")
 try:
-    raster.read(data, limits, 224, 224)
+    raster.read(data, limits, 448, 448)
 except UndecodableImage:
     pass
 print(memory("VmHWM") - before, estimates[0] if estimates else 0)
