@@ -150,6 +150,17 @@ def load_spec(model: str | Path) -> ModelSpec:
         return _read(path)
 
 
+def write_spec(spec: ModelSpec) -> Path:
+    """Write a spec beside its network, as `<id>.yaml`, so that both can be moved together; the path."""
+    network = spec.onnx_path()
+    path = network.with_name(f"{spec.id}.yaml")
+    content = spec.model_copy(update={"onnx": OnnxFile(path=Path(network.name))}).model_dump(
+        mode="json", exclude_none=True
+    )
+    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path
+
+
 def _specs() -> Any:
     return resources.files("imaging") / "specs"
 
