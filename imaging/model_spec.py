@@ -28,7 +28,8 @@ class PixelSpec(BaseModel):
     `Resize` and `CenterCrop`, whose rounding is followed.
 
     `reducing_gap` is Pillow's: a picture is first reduced by whole factors, quickly, to no less than so many times
-    the size that it is then resampled to. Networks tell the difference to resampling alone at 2, hardly at 4.
+    the size that it is then resampled to. The larger, the closer
+    to resampling alone, and the more memory a picture takes: 8 is for networks that must agree with another program's.
     """
 
     model_config = _FROZEN

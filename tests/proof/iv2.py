@@ -46,9 +46,9 @@ def weights(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def files(folder: Path) -> list[Path]:
-    """Painted pictures, the last of them larger than what is read in full and one very wide."""
+    """Painted pictures, the last of them as large as photographs are."""
     painted = make_gallery(folder / "photos", PICTURES)
-    for path, size in zip(painted[-3:], [(4000, 3000), (2600, 900), (1700, 2550)], strict=True):
+    for path, size in zip(painted[-3:], [(4000, 3000), (3600, 900), (1700, 2550)], strict=True):
         with Image.open(path) as image:
             larger = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
         larger.save(path, quality=90)
@@ -73,7 +73,8 @@ def spec(exported: tuple[Path, str]) -> ModelSpec:
 
 @pytest.fixture(scope="module")
 def predecessor(weights: Path) -> ResNet:
-    """The predecessor's own engine."""
+    """The predecessor's own engine, on one thread: more wait for each other where cores are shared."""
+    torch.set_num_threads(1)
     return ResNet(runtime_model=weights, device="cpu")
 
 
@@ -84,23 +85,23 @@ def opened(path: Path) -> Image.Image:
 
 def embedded(spec: ModelSpec, files: list[Path]) -> Vectors:
     """The vectors as the index worker makes them."""
-    return OnnxEmbedder(spec, threads=2).embed(
+    return OnnxEmbedder(spec, threads=1).embed(
         [decode(path.read_bytes(), DecodeLimits(), spec.pixels).pixels for path in files]
     )
 
 
 def test_the_vectors_are_iv2s(spec: ModelSpec, predecessor: ResNet, files: list[Path]) -> None:
-    """Each picture's vector is iv2's, by `gen_vector` and by `gen_vectors`, and far from those of all others."""
+    """Each picture's vector is iv2's, by `gen_vector` and by `gen_vectors`, and nearer than to any other's."""
     ours = embedded(spec, files)
     one_by_one = np.array([predecessor.gen_vector(opened(path)) for path in files])
     at_once = np.array(predecessor.gen_vectors([opened(path) for path in files]))
     assert (ours * one_by_one).sum(axis=1).min() >= 0.9999
     assert (ours * at_once).sum(axis=1).min() >= 0.9999
-    assert (ours @ one_by_one.T - np.eye(PICTURES)).max() < 0.99
+    assert (ours @ one_by_one.T - np.eye(PICTURES)).max() < 0.999
 
 
 def test_the_pixels_are_iv2s(spec: ModelSpec, files: list[Path]) -> None:
-    """What the network is given is what iv2 gives it, to a level of 256, for pictures that are read in full."""
+    """What the network is given is what iv2 gives it, to a level of 256, of all but the largest."""
     embedder = OnnxEmbedder(spec)
     for path in files[:-3]:
         ours = embedder.tensor([decode(path.read_bytes(), DecodeLimits(), spec.pixels).pixels])[0]
@@ -112,7 +113,7 @@ def test_quantising_says_what_it_costs(exported: tuple[Path, str], spec: ModelSp
     out, said = exported
     quantised = load_spec(out / "iv2_int8.yaml")
     assert quantised.onnx_path().stat().st_size < 0.3 * spec.onnx_path().stat().st_size
-    compared = files[1::2]
+    compared = sorted(files)[1::2]
     cosines = (embedded(spec, compared) * embedded(quantised, compared)).sum(axis=1)
     found = re.search(r"on (\d+) pictures .* cosine ([\d.]+) on average, ([\d.]+) at least; .* for ([\d.]+)%", said)
     assert found is not None, said
@@ -124,7 +125,7 @@ def test_quantising_says_what_it_costs(exported: tuple[Path, str], spec: ModelSp
 
 def test_the_export_passes_the_check(spec: ModelSpec) -> None:
     """It has 512 dimensions, vectors of length 1 from the network itself, and heeds no neighbours in a batch."""
-    seen = check(spec, threads=2)
+    seen = check(spec, threads=1)
     assert (seen.dimension, seen.problems) == (512, [])
     assert seen.lengths == pytest.approx((1, 1), abs=1e-4)
 
