@@ -63,10 +63,23 @@ def decode(data: bytes, limits: DecodeLimits, pixels: PixelSpec) -> DecodedImage
     )
 
 
+_LONGEST = 8
+"""Of pictures that are longer than so many times their shorter side, only what is cropped is resampled: the whole of
+one of 65,535 × 1 would take gigabytes.
+"""
+
+
 def _fit(raster: Raster, pixels: PixelSpec) -> Image.Image:
-    (left, right), (top, bottom) = _shares(raster, pixels)
+    if pixels.resize_size is not None:
+        scaled = _scaled(raster, pixels.resize_size)
+        if max(scaled) <= _LONGEST * pixels.resize_size:
+            # A box's corners are rounded to 24 bits by Pillow, which moves some values by one level.
+            left, top = round((scaled[0] - pixels.width) / 2), round((scaled[1] - pixels.height) / 2)
+            whole = raster.rgb.resize(scaled, Image.Resampling.BILINEAR)
+            return whole.crop((left, top, left + pixels.width, top + pixels.height))
+    (x0, x1), (y0, y1) = _shares(raster, pixels)
     across, down = raster.rgb.size
-    box = (left * across, top * down, right * across, bottom * down)
+    box = (x0 * across, y0 * down, x1 * across, y1 * down)
     return raster.rgb.resize((pixels.width, pixels.height), Image.Resampling.BILINEAR, box)
 
 
@@ -77,9 +90,13 @@ def _shares(raster: Raster, pixels: PixelSpec) -> tuple[Share, Share]:
     if pixels.resize_size is None:
         scale = min(raster.width / pixels.width, raster.height / pixels.height)
         return _middle(pixels.width * scale / raster.width), _middle(pixels.height * scale / raster.height)
-    shorter = min(raster.width, raster.height)
-    width, height = pixels.resize_size * raster.width // shorter, pixels.resize_size * raster.height // shorter
+    width, height = _scaled(raster, pixels.resize_size)
     return _centre_cropped(width, pixels.width), _centre_cropped(height, pixels.height)
+
+
+def _scaled(raster: Raster, shorter_side: int) -> tuple[int, int]:
+    shorter = min(raster.width, raster.height)
+    return shorter_side * raster.width // shorter, shorter_side * raster.height // shorter
 
 
 def _middle(share: float) -> Share:

@@ -199,13 +199,13 @@ def test_crop_takes_the_middle() -> None:
 
 @pytest.mark.parametrize("size", [(300, 400), (640, 401), (256, 256), (97, 231), (1999, 1024), (60, 1500)])
 def test_resize_and_centre_crop_are_torchvisions(size: tuple[int, int]) -> None:
-    """With `resize_size` the pixels are those of `Resize(256)` and `CenterCrop(224)`, to a level, before rounding."""
+    """The pixels of `Resize(256)` and `CenterCrop(224)`, to the last bit; of very long pictures, to a level."""
     spec = PixelSpec(width=224, height=224, resize="crop", resize_size=256, reducing_gap=8)
     image = photo(*size)
     scaled = image.resize([256 * side // min(size) for side in size], Image.Resampling.BILINEAR)
     left, top = (round((side - 224) / 2) for side in scaled.size)
     expected = np.asarray(scaled.crop((left, top, left + 224, top + 224))).astype(np.int16)
-    assert np.abs(pixels_of(saved(image, "PNG"), spec) - expected).max() <= 1
+    assert np.abs(pixels_of(saved(image, "PNG"), spec) - expected).max() <= (max(size) > 8 * min(size))
 
 
 def test_a_larger_gap_comes_closer_to_resampling_alone() -> None:
