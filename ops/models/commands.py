@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 import yaml
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
@@ -17,6 +15,7 @@ from imaging.errors import ModelError, UndecodableImage
 from imaging.limits import DecodeLimits
 from imaging.model_spec import ModelSpec, OnnxFile, built_in_specs, load_spec, write_spec
 from ops.pictures import find_sources
+from ops.terminal import stderr, stdout
 from schemas.settings import load_settings
 
 app = typer.Typer(help="Look at models, try them, make them.", no_args_is_help=True)
@@ -40,7 +39,7 @@ def list_models() -> None:
             mark = " (in use)" if name == str(used) else ""
             size = f"{spec.pixels.width} × {spec.pixels.height}"
             table.add_row(spec.id + mark, str(spec.dimension), size, f"{spec.copy_threshold:g}", spec.source)
-        Console().print(table)
+        stdout().print(table)
 
 
 @app.command()
@@ -74,7 +73,7 @@ def check_model(
         table.add_row("closest two pictures", f"cosine {seen.closest_pair:.4f}")
         table.add_row("network's file", f"{seen.file_mib:.1f} MiB")
         table.add_row("memory", f"{seen.memory_mib:.0f} MiB")
-        Console().print(table)
+        stdout().print(table)
         for problem in seen.problems:
             typer.echo(f"problem: {problem}")
         if seen.problems:
@@ -120,7 +119,7 @@ def _pictures(photos: Path, spec: ModelSpec) -> list[Pixels]:
     sources = find_sources([photos])
     sources = sources[:: -(-len(sources) // MOST_PHOTOS) or 1]
     found = []
-    for source in track(sources, description="reading", console=Console(file=sys.stderr)):
+    for source in track(sources, description="reading", console=stderr()):
         try:
             found.append(decode(source.path.read_bytes(), DecodeLimits(), spec.pixels).pixels)
         except UndecodableImage as error:
