@@ -16,10 +16,12 @@ WITHOUT_SERVERS := tests/unit tests/simulation
 # An option that is set to 0 counts as not set.
 flag = $(if $(filter-out 0,$(1)),$(2))
 
-.PHONY: help up stack test fuzz check format chaos bench requirements clean packages
+IV2 := .venv-iv2
+
+.PHONY: help up stack test fuzz proof-iv2 check format chaos bench requirements clean packages
 
 help: ## List the commands.
-	@sed -n 's/^\([a-z.]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z0-9.-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 	@echo
 	@echo "  make up ONCE=1                ends after the result table; fails below 98 % found"
 	@echo "  make up PHOTOS=DIR            takes the pictures in DIR instead of generated ones"
@@ -54,6 +56,9 @@ endif
 fuzz: $(READY) ## Try what chance makes on decoders, messages, URLs and the HTTP port, SECONDS=60 each.
 	TWINLENS_FUZZ_S=$(or $(SECONDS),60) $(BIN)/python -m pytest tests/unit -m fuzz -n $(JOBS)
 
+proof-iv2: $(IV2)/.ready ## Hold an export of the predecessor's network to iv2 itself; PyTorch takes 5 GB.
+	$(IV2)/bin/python -m pytest tests/proof/iv2.py
+
 check: $(READY) ## Check style, format and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -78,13 +83,19 @@ requirements: $(READY) ## Compile requirements.txt, and the images' subset of it
 	    $(BIN)/uv pip compile - --generate-hashes --no-header --no-annotate -q -o ops/compose/build-requirements.txt
 
 clean: ## Remove the environment, caches and what the stacks left behind.
-	rm -rf .venv .stack .twinlens build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv $(IV2) .stack .twinlens build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 packages:
 	@tests/stack/packages.sh
 
 .venv: $(READY) ## Make the Python environment.
+
+$(IV2)/.ready: $(READY)
+	$(BIN)/python -m venv $(IV2)
+	$(BIN)/uv pip install -q --python $(IV2)/bin/python --require-hashes -r requirements.txt
+	$(BIN)/uv pip install -q --python $(IV2)/bin/python -e .[iv2]
+	@touch $@
 
 # The first interpreter of 3.12 or later that runs (pyenv's shims may exist and not run).
 $(READY): requirements.txt pyproject.toml

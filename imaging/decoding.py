@@ -11,6 +11,9 @@ from imaging.model_spec import PixelSpec
 from imaging.raster import Raster, read
 from imaging.sniffing import Format
 
+type Share = tuple[float, float]
+"""Where on a side something begins and ends, from 0 to 1."""
+
 Pixels = NDArray[np.uint8]
 """One picture at a model's input size: uint8 [height, width, 3], RGB."""
 
@@ -49,7 +52,7 @@ def decode(data: bytes, limits: DecodeLimits, pixels: PixelSpec) -> DecodedImage
     ignored. Plain computing, safe in any thread; how much memory it takes is said in `imaging.raster`.
     Raises `UndecodableImage`, and nothing else whatever the bytes are.
     """
-    raster = read(data, limits, pixels.width, pixels.height)
+    raster = read(data, limits, *pixels.reduced_size)
     fitted = _fit(raster, pixels)
     return DecodedImage(
         width=raster.width,
@@ -60,13 +63,47 @@ def decode(data: bytes, limits: DecodeLimits, pixels: PixelSpec) -> DecodedImage
     )
 
 
+_LONGEST = 8
+"""Of pictures that are longer than so many times their shorter side, only what is cropped is resampled: the whole of
+one of 65,535 × 1 would take gigabytes.
+"""
+
+
 def _fit(raster: Raster, pixels: PixelSpec) -> Image.Image:
-    reduced = raster.rgb
-    across, down = 1.0, 1.0
-    if pixels.resize == "crop":
-        # Shares of the picture's own sides, since the two may have been reduced by different factors.
+    if pixels.resize_size is not None:
+        scaled = _scaled(raster, pixels.resize_size)
+        if max(scaled) <= _LONGEST * pixels.resize_size:
+            # A box's corners are rounded to 24 bits by Pillow, which moves some values by one level.
+            left, top = round((scaled[0] - pixels.width) / 2), round((scaled[1] - pixels.height) / 2)
+            whole = raster.rgb.resize(scaled, Image.Resampling.BILINEAR)
+            return whole.crop((left, top, left + pixels.width, top + pixels.height))
+    (x0, x1), (y0, y1) = _shares(raster, pixels)
+    across, down = raster.rgb.size
+    box = (x0 * across, y0 * down, x1 * across, y1 * down)
+    return raster.rgb.resize((pixels.width, pixels.height), Image.Resampling.BILINEAR, box)
+
+
+def _shares(raster: Raster, pixels: PixelSpec) -> tuple[Share, Share]:
+    """What a model looks at, as shares of the width and of the height: both may have been reduced by other factors."""
+    if pixels.resize == "squash":
+        return (0.0, 1.0), (0.0, 1.0)
+    if pixels.resize_size is None:
         scale = min(raster.width / pixels.width, raster.height / pixels.height)
-        across, down = pixels.width * scale / raster.width, pixels.height * scale / raster.height
-    left, top = reduced.width * (1 - across) / 2, reduced.height * (1 - down) / 2
-    box = (left, top, reduced.width - left, reduced.height - top)
-    return reduced.resize((pixels.width, pixels.height), Image.Resampling.BILINEAR, box)
+        return _middle(pixels.width * scale / raster.width), _middle(pixels.height * scale / raster.height)
+    width, height = _scaled(raster, pixels.resize_size)
+    return _centre_cropped(width, pixels.width), _centre_cropped(height, pixels.height)
+
+
+def _scaled(raster: Raster, shorter_side: int) -> tuple[int, int]:
+    shorter = min(raster.width, raster.height)
+    return shorter_side * raster.width // shorter, shorter_side * raster.height // shorter
+
+
+def _middle(share: float) -> Share:
+    return (1 - share) / 2, (1 + share) / 2
+
+
+def _centre_cropped(side: int, kept: int) -> Share:
+    """As torchvision's `CenterCrop` does: from a whole pixel on, halves to the even one."""
+    start = round((side - kept) / 2)
+    return start / side, (start + kept) / side

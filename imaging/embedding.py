@@ -62,7 +62,7 @@ class OnnxEmbedder:
         _check_interface(spec, self._session)
         probe = np.zeros((spec.pixels.height, spec.pixels.width, 3), np.uint8)
         try:
-            shape = self._run(self._feed([probe])).shape
+            shape = self.outputs([probe]).shape
         except RUNTIME_ERRORS as error:
             raise ModelError(f"Model {spec.id} can't take this input: {error}") from error
         if shape != (1, spec.dimension):
@@ -93,24 +93,26 @@ class OnnxEmbedder:
                 raise ValueError(f"expected uint8 pixels of shape {expected}, got {pixels.dtype} {pixels.shape}")
         try:
             parts = [
-                unit_rows(self._run(self._feed(batch[start : start + _RUN_AT_ONCE])))
+                unit_rows(self.outputs(batch[start : start + _RUN_AT_ONCE]))
                 for start in range(0, len(batch), _RUN_AT_ONCE)
             ]
         except RUNTIME_ERRORS as error:
             raise InferenceOutage(f"model {self.spec.id} does not compute any more: {error}") from error
         return np.concatenate(parts) if parts else np.empty((0, self.dimension), np.float32)
 
-    def _feed(self, batch: Sequence[Pixels]) -> Tensor:
+    def outputs(self, batch: Sequence[Pixels]) -> NDArray[np.float32]:
+        """What the network gives for the pictures, in one run and of any length; raises `RUNTIME_ERRORS`."""
+        (output,) = self._session.run([self.spec.output], {self.spec.input.name: self.tensor(batch)})
+        return np.asarray(output, dtype=np.float32)
+
+    def tensor(self, batch: Sequence[Pixels]) -> Tensor:
+        """What the network is given for the pictures."""
         values: Tensor = np.stack(batch)
         if self.spec.input.dtype == "float32":
             values = _normalised(values.astype(np.float32), self.spec.input.normalisation)
         if self.spec.input.layout == "NHWC":
             return values
         return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
-
-    def _run(self, values: Tensor) -> NDArray[np.float32]:
-        (output,) = self._session.run([self.spec.output], {self.spec.input.name: values})
-        return np.asarray(output, dtype=np.float32)
 
 
 def _normalised(values: NDArray[np.float32], normal: Normalisation | None) -> NDArray[np.float32]:

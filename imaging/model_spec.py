@@ -6,6 +6,7 @@ The specs that come with Twinlens lie in `imaging/specs`; a path to another file
 import importlib
 from collections.abc import Mapping
 from importlib import resources
+from math import ceil
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -23,7 +24,12 @@ class PixelSpec(BaseModel):
     """The picture a model wants: RGB, this many pixels, made so from a picture of any shape.
 
     `squash` scales both sides to fit, whatever the proportions; `crop` scales the shorter side and cuts the
-    middle out.
+    middle out. With `resize_size` the shorter side is scaled to so many pixels before the crop, by torchvision's
+    `Resize` and `CenterCrop`, whose rounding is followed.
+
+    `reducing_gap` is Pillow's: a picture is first reduced by whole factors, quickly, to no less than so many times
+    the size that it is then resampled to. The larger, the closer
+    to resampling alone, and the more memory a picture takes: 8 is for networks that must agree with another program's.
     """
 
     model_config = _FROZEN
@@ -31,6 +37,22 @@ class PixelSpec(BaseModel):
     width: int = Field(ge=16, le=2048)
     height: int = Field(ge=16, le=2048)
     resize: Literal["squash", "crop"] = "squash"
+    resize_size: int | None = Field(default=None, ge=16, le=2048)
+    reducing_gap: float = Field(default=2, ge=1, le=8)
+
+    @model_validator(mode="after")
+    def _the_crop_lies_within(self) -> Self:
+        if self.resize_size is None:
+            return self
+        if self.resize != "crop" or self.resize_size < max(self.width, self.height):
+            raise ValueError("resize_size goes with `resize: crop` and is no less than the crop's sides")
+        return self
+
+    @property
+    def reduced_size(self) -> tuple[int, int]:
+        """Width and height below which a picture must not be reduced before it is resampled."""
+        width, height = (self.resize_size or self.width), (self.resize_size or self.height)
+        return ceil(self.reducing_gap * width), ceil(self.reducing_gap * height)
 
 
 class Normalisation(BaseModel):
@@ -127,6 +149,17 @@ def load_spec(model: str | Path) -> ModelSpec:
         raise ModelError(f"There is no model {name}; there are {', '.join(built_in_specs())}, or name a .yaml file.")
     with resources.as_file(_specs() / f"{name}.yaml") as path:
         return _read(path)
+
+
+def write_spec(spec: ModelSpec) -> Path:
+    """Write a spec beside its network, as `<id>.yaml`, so that both can be moved together; the path."""
+    network = spec.onnx_path()
+    path = network.with_name(f"{spec.id}.yaml")
+    content = spec.model_copy(update={"onnx": OnnxFile(path=Path(network.name))}).model_dump(
+        mode="json", exclude_none=True
+    )
+    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path
 
 
 def _specs() -> Any:

@@ -1,7 +1,8 @@
 """From untrusted bytes to a small, upright RGB picture, with the limits held before any pixel is decoded.
 
 Memory: all threads of a process that decode under the same limits stay together within
-`DecodeLimits.max_memory`, and each of them takes at most two copies of its file and 32 MiB beside that.
+`DecodeLimits.max_memory`, and each of them takes at most two copies of its file, 32 MiB and its reduced
+picture beside that.
 What a picture takes is estimated from its header, at so many bytes a pixel;
 tests/unit/imaging/test_memory.py holds the estimates against the process's real peak.
 """
@@ -100,7 +101,7 @@ class Raster:
 
 
 def read(data: bytes, limits: DecodeLimits, width: int, height: int) -> Raster:
-    """Decode the first frame, upright, reduced by whole factors but to no less than twice `width` × `height`.
+    """Decode the first frame, upright, reduced by whole factors but to no less than `width` × `height`.
 
     A side that is shorter than that is left as it is. Raises `UndecodableImage`, and nothing else whatever
     the bytes are.
@@ -112,8 +113,8 @@ def read(data: bytes, limits: DecodeLimits, width: int, height: int) -> Raster:
     kind = format_of(data)
     with _failures_are_facts(data, kind):
         if kind in isolated.FORMATS:
-            picture = isolated.read(data, kind, limits, (2 * width, 2 * height), _memory)
-            small = _reduce_decoded(picture.image, 2 * width, 2 * height)
+            picture = isolated.read(data, kind, limits, (width, height), _memory)
+            small = _reduce_decoded(picture.image, width, height)
             return Raster(*picture.size, kind, small)
         lightened = _LIGHTEN[kind](data)
         if kind == "tiff" and lightened.decoder == "jpeg":
@@ -129,9 +130,9 @@ def _read(lightened: Lightened, kind: Format, limits: DecodeLimits, target: tupl
         orientation, size = _orientation(image, lightened), image.size
         if orientation in _ON_THEIR_SIDE:
             width, height = height, width
-        memory = _check_size(image, lightened.decoder or kind, limits, (2 * width, 2 * height))
+        memory = _check_size(image, lightened.decoder or kind, limits, (width, height))
         with _memory.reserve(memory, limits.max_memory):
-            small = _load_reduced(image, 2 * width, 2 * height, inverted=lightened.inverted)
+            small = _load_reduced(image, width, height, inverted=lightened.inverted)
     if orientation in _TRANSPOSITIONS:
         small = small.transpose(_TRANSPOSITIONS[orientation])
     upright = (size[1], size[0]) if orientation in _ON_THEIR_SIDE else size
@@ -224,7 +225,7 @@ def _check_size(image: ImageFile.ImageFile, kind: Format, limits: DecodeLimits, 
     full = width * height
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         image.draft(None, target)
-    memory = _estimate(image, kind, full)
+    memory = _estimate(image, kind, full) + _reduced_bytes(image, target)
     check_memory(memory, f"{kind.upper()} picture of {width} × {height}", limits)
     return memory
 
@@ -240,6 +241,15 @@ def _estimate(image: ImageFile.ImageFile, kind: Format, full: int) -> int:
         tile = int(image.tag_v2.get(322, 0)) * int(image.tag_v2.get(323, 0))
         return 2 * native + 8 * tile
     return {"webp": 16 * full, "avif": 20 * full, "jp2": 24 * full, "psd": 2 * native}.get(kind, native)
+
+
+def _reduced_bytes(image: ImageFile.ImageFile, target: tuple[int, int]) -> int:
+    across, down = _factors(image, target)
+    return 4 * (image.width // across) * (image.height // down)
+
+
+def _factors(image: Image.Image, target: tuple[int, int]) -> tuple[int, int]:
+    return max(1, image.width // target[0]), max(1, image.height // target[1])
 
 
 def _load_reduced(image: Image.Image, width: int, height: int, *, inverted: bool) -> Image.Image:
@@ -270,7 +280,7 @@ def _is_opaque(image: Image.Image) -> bool:
 def _in_strips(
     image: Image.Image, target: tuple[int, int], mode: str, convert: Callable[[Image.Image], Image.Image]
 ) -> Image.Image:
-    across, down = max(1, image.width // target[0]), max(1, image.height // target[1])
+    across, down = _factors(image, target)
     rows = down * max(1, _STRIP_PIXELS // (image.width * down))
     reduced = Image.new(mode, (-(-image.width // across), -(-image.height // down)))
     for top in range(0, image.height, rows):

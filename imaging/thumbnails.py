@@ -21,7 +21,7 @@ def thumbnail(data: bytes, limits: DecodeLimits, size: int = 320) -> bytes:
     """
     if not 1 <= size <= MAX_SIZE:
         raise ValueError(f"a thumbnail's size is 1 to {MAX_SIZE} pixels, not {size}")
-    raster = read(data, limits, size, size)
+    raster = read(data, limits, 2 * size, 2 * size)
     scale = min(1.0, size / max(raster.width, raster.height))
     fitted = (max(1, round(raster.width * scale)), max(1, round(raster.height * scale)))
     out = io.BytesIO()

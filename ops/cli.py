@@ -14,6 +14,7 @@ import typer
 
 from ops import dead_letters, grants
 from ops.logs import configure_logging
+from ops.models import commands as models
 from ops.terminal import plain, stderr, stdout, visible_json
 from schemas.errors import ConfigurationError, Outage, RequestRefused, TwinlensError
 from schemas.settings import Settings, load_settings
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(grants.app, name="grants")
+app.add_typer(models.app, name="models")
 
 EXIT_FAILURE = 1
 EXIT_REFUSED = 3

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,12 @@ START_S = 300
 class Up:
     """A `twinlens up` on a data folder."""
 
-    def __init__(self, data: Path, *options: str | Path) -> None:
+    def __init__(self, data: Path, *options: str | Path, settings: Mapping[str, str] | None = None) -> None:
         self.data = data
         self.log = data.with_suffix(".out")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TWINLENS_")}
         environment |= {"PYTHONPATH": str(REPOSITORY), "TWINLENS_MODEL__THREADS": "1"}
+        environment |= settings or {}
         if "TWINLENS_CACHE" in os.environ:
             environment["TWINLENS_CACHE"] = os.environ["TWINLENS_CACHE"]
         self.environment = environment

@@ -197,6 +197,26 @@ def test_crop_takes_the_middle() -> None:
     assert pixels_of(saved(wide, "PNG"))[:, :8].max() < 5
 
 
+@pytest.mark.parametrize("size", [(300, 400), (640, 401), (256, 256), (97, 231), (1999, 1024), (60, 1500)])
+def test_resize_and_centre_crop_are_torchvisions(size: tuple[int, int]) -> None:
+    """The pixels of `Resize(256)` and `CenterCrop(224)`, to the last bit; of very long pictures, to a level."""
+    spec = PixelSpec(width=224, height=224, resize="crop", resize_size=256, reducing_gap=8)
+    image = photo(*size)
+    scaled = image.resize([256 * side // min(size) for side in size], Image.Resampling.BILINEAR)
+    left, top = (round((side - 224) / 2) for side in scaled.size)
+    expected = np.asarray(scaled.crop((left, top, left + 224, top + 224))).astype(np.int16)
+    assert np.abs(pixels_of(saved(image, "PNG"), spec) - expected).max() <= (max(size) > 8 * min(size))
+
+
+def test_a_larger_gap_comes_closer_to_resampling_alone() -> None:
+    """At a `reducing_gap` of 4 a large picture differs less from one that is not reduced before."""
+    rng = np.random.default_rng(0)
+    large = Image.fromarray(rng.integers(0, 256, (1200, 1600, 3), np.uint8))
+    full = np.asarray(large.resize((64, 64), Image.Resampling.BILINEAR)).astype(np.int16)
+    two, four = (pixels_of(saved(large, "BMP"), PixelSpec(width=64, height=64, reducing_gap=gap)) for gap in (2, 4))
+    assert distance(four, full) < 0.5 * distance(two, full)
+
+
 def test_decoding_is_deterministic() -> None:
     """The same bytes give the same pixels."""
     data = saved(photo(900, 700), "JPEG")

@@ -28,25 +28,24 @@ def memory(field):
             return int(line.split()[1]) * 1024
 
 limits = DecodeLimits()
-data = pathlib.Path(sys.argv[1]).read_bytes()
+data, target = pathlib.Path(sys.argv[1]).read_bytes(), int(sys.argv[2])
 for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"):
-    raster.read(saved(photo(300, 200), kind), limits, 64, 64)
+    raster.read(saved(photo(300, 200), kind), limits, 128, 128)
 estimates = []
-estimate = raster._estimate
-raster._estimate = lambda *of: (estimates.append(estimate(*of)), estimates[-1])[1]
+raster.check_memory = lambda memory, *of: estimates.append(memory)
 pathlib.Path("/proc/self/clear_refs").write_text("5")
 before = memory("VmRSS")
 try:
-    raster.read(data, limits, 224, 224)
+    raster.read(data, limits, target, target)
 except UndecodableImage:
     pass
 print(memory("VmHWM") - before, estimates[0] if estimates else 0)
 """
 
 
-def peak_of(path: Path) -> tuple[int, int]:
-    """The bytes by which decoding this file raised a process's peak, and the estimate for it."""
-    command = [sys.executable, "-c", PROBE, str(path)]
+def peak_of(path: Path, target: int = 448) -> tuple[int, int]:
+    """The bytes by which decoding this file raised a process's peak, reduced to no less, and the estimate for it."""
+    command = [sys.executable, "-c", PROBE, str(path), str(target)]
     answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     peak, estimate = answer.stdout.split()
     return int(peak), int(estimate)
@@ -84,6 +83,15 @@ def test_the_estimate_holds(tmp_path: Path, name: str, mode: str, options: dict[
     path.write_bytes(saved(large(mode), name, **options))
     peak, estimate = peak_of(path)
     assert estimate > 0
+    assert peak <= estimate + 2 * path.stat().st_size + 32 * MEGABYTE
+
+
+def test_the_estimate_holds_for_what_is_hardly_reduced(tmp_path: Path) -> None:
+    """A model with a large `reducing_gap` has the picture nearly in full beside what was decoded."""
+    path = tmp_path / "picture"
+    path.write_bytes(saved(photo(4000, 4000), "JPEG"))
+    peak, estimate = peak_of(path, target=2048)
+    assert estimate >= 2 * 4 * 4000 * 4000
     assert peak <= estimate + 2 * path.stat().st_size + 32 * MEGABYTE
 
 

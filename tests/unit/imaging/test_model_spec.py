@@ -57,6 +57,8 @@ def test_a_users_own_spec(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ("resize: crop", "resize: crop, resize_size: 100", "resize_size"),
+        ("resize: crop", "resize: squash, resize_size: 300", "resize_size"),
         ("dimension: 64", "dimension: many", "dimension"),
         ("dimension: 64", "dimensions: 64", "dimensions"),
         ("id: own", "id: No Spaces", "id"),
