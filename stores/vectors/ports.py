@@ -78,7 +78,7 @@ class VectorIndex(VectorReader, Protocol):
     async def ensure_collection(self, *, model_id: str, dimension: int) -> None:
         """Create the model's collection and point the alias at it, unless that is so. Safe to repeat.
 
-        Raises ConfigurationError if the alias names another model's collection.
+        Raises ConfigurationError if the alias names another model's collection, or one with another index.
         """
 
     async def flush(self) -> None:
