@@ -10,6 +10,8 @@ BUCKET_FIELD: Final = "bucket"
 VECTOR_FIELD: Final = "vector"
 BUCKET_MAX_LENGTH: Final = 63
 METRIC: Final = "COSINE"
+MODEL_PROPERTY: Final = "twinlens.model"
+"""The collection's property that names the model; Milvus Lite keeps no description."""
 MAX_WINDOW: Final = 1000
 """``offset + limit`` of a search stays at or below this, as agreed with readers of the API."""
 

@@ -14,6 +14,7 @@ from schemas.collection import (
     BUCKET_MAX_LENGTH,
     ID_FIELD,
     METRIC,
+    MODEL_PROPERTY,
     OTHER_FILE,
     VECTOR_FIELD,
     is_same_model,
@@ -70,18 +71,20 @@ async def build_collection(
 async def model_of_collection(client: AsyncMilvusClient, name: str) -> str | None:
     """The name of the model that made the collection, or None if that was before there were fingerprints."""
     described = await client.describe_collection(name, **_ONE_TRY)
-    return described["description"] or None
+    return described["properties"].get(MODEL_PROPERTY)
 
 
 async def _create(client: AsyncMilvusClient, name: str, model_name: str, dimension: int) -> None:
     # Without auto_id, since 2.3.5 silently stores nothing when asked to upsert under ids of its own. And with a plain
     # field for the bucket: over a partition key it finds the right one in 1 of 30 searches.
-    schema = client.create_schema(auto_id=False, enable_dynamic_field=False, description=model_name)
+    schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
     schema.add_field(ID_FIELD, DataType.INT64, is_primary=True)
     schema.add_field(BUCKET_FIELD, DataType.VARCHAR, max_length=BUCKET_MAX_LENGTH)
     schema.add_field(VECTOR_FIELD, DataType.FLOAT_VECTOR, dim=dimension)
     try:
-        await client.create_collection(name, schema=schema, consistency_level="Bounded", **_ONE_TRY)
+        await client.create_collection(
+            name, schema=schema, consistency_level="Bounded", properties={MODEL_PROPERTY: model_name}, **_ONE_TRY
+        )
     except MilvusException:
         # Another setup may have been quicker; Milvus Lite calls that an error, without a code of its own.
         if not await client.has_collection(name, **_ONE_TRY):
