@@ -71,7 +71,8 @@ async def build_collection(
 async def model_of_collection(client: AsyncMilvusClient, name: str) -> str | None:
     """The name of the model that made the collection, or None if that was before there were fingerprints."""
     described = await client.describe_collection(name, **_ONE_TRY)
-    return described["properties"].get(MODEL_PROPERTY)
+    name_in_use: str | None = described["properties"].get(MODEL_PROPERTY)
+    return name_in_use
 
 
 async def _create(client: AsyncMilvusClient, name: str, model_name: str, dimension: int) -> None:
