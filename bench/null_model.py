@@ -39,6 +39,11 @@ class NullEmbedder:
         return self.spec.id
 
     @property
+    def model_name(self) -> str:
+        """The spec's name, for the same reason."""
+        return self.spec.name
+
+    @property
     def dimension(self) -> int:
         """The spec's."""
         return self.spec.dimension

@@ -32,7 +32,11 @@ class Embedder(Protocol):
 
     @property
     def model_id(self) -> str:
-        """Names the vectors: those of different models can't be compared."""
+        """The model's id, for people."""
+
+    @property
+    def model_name(self) -> str:
+        """Names the vectors, by id and fingerprint: those of different names can't be compared."""
 
     @property
     def dimension(self) -> int:
@@ -72,6 +76,11 @@ class OnnxEmbedder:
     def model_id(self) -> str:
         """The spec's id."""
         return self.spec.id
+
+    @property
+    def model_name(self) -> str:
+        """The spec's name."""
+        return self.spec.name
 
     @property
     def dimension(self) -> int:

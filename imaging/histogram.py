@@ -21,6 +21,7 @@ class HistogramEmbedder:
     """
 
     model_id = "histogram"
+    model_name = "histogram@1"
     dimension = 512
     pixel_spec = PixelSpec(width=64, height=64)
 

@@ -26,10 +26,10 @@ async def run_setup(settings: Settings) -> None:
     spec = load_spec(settings.model.spec)
     vectors = MilvusVectors(settings.vectors)
     try:
-        await patience.run(lambda: vectors.ensure_collection(model_id=spec.id, dimension=spec.dimension))
+        await patience.run(lambda: vectors.ensure_collection(model_name=spec.name, dimension=spec.dimension))
     finally:
         await vectors.close()
-    log.info("collection_ready", alias=settings.vectors.alias, model=spec.id)
+    log.info("collection_ready", alias=settings.vectors.alias, model=spec.name)
     objects = open_objects(settings.objects)
     try:
         for bucket in settings.objects.buckets:

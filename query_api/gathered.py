@@ -64,8 +64,8 @@ class GatheredVectors(VectorReader):
     async def check(self) -> None:
         await self._vectors.check()
 
-    async def model_id(self) -> str:
-        return await self._vectors.model_id()
+    async def model_name(self) -> str:
+        return await self._vectors.model_name()
 
 
 class _Sought(NamedTuple):

@@ -11,7 +11,8 @@ import structlog
 
 from imaging.embedding import Embedder, OnnxEmbedder
 from imaging.model_spec import ModelSpec, load_spec
-from schemas.errors import Outage
+from schemas.collection import OTHER_FILE, is_same_model, model_id_of
+from schemas.errors import ConfigurationError, Outage
 from schemas.settings import ModelSettings
 from stores.vectors.ports import VectorReader
 
@@ -68,19 +69,21 @@ class LiveModel(ModelSource):
 
     async def _follow(self, loaded: Model | None) -> Model:
         try:
-            model_id = await self._vectors.model_id()
+            name = await self._vectors.model_name()
         except Outage:
             if loaded is None:
                 raise
             return loaded
-        if loaded is not None and loaded.embedder.model_id == model_id:
+        if loaded is not None and is_same_model(name, loaded.embedder.model_name):
             return loaded
-        model = await asyncio.to_thread(self._load, model_id)
-        _log.info("model_loaded", model=model_id)
+        model = await asyncio.to_thread(self._load, name)
+        _log.info("model_loaded", model=model.embedder.model_name)
         return model
 
-    def _load(self, model_id: str) -> Model:
-        spec = self._spec(model_id)
+    def _load(self, name: str) -> Model:
+        spec = self._spec(model_id_of(name))
+        if not is_same_model(name, spec.name):
+            raise ConfigurationError(f"the live collection was made by {name}, not {spec.name}: {OTHER_FILE}")
         return Model(
             OnnxEmbedder(spec, threads=self._settings.threads, providers=self._settings.providers), spec.copy_threshold
         )

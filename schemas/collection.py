@@ -10,6 +10,8 @@ BUCKET_FIELD: Final = "bucket"
 VECTOR_FIELD: Final = "vector"
 BUCKET_MAX_LENGTH: Final = 63
 METRIC: Final = "COSINE"
+MODEL_PROPERTY: Final = "twinlens.model"
+"""The collection's property that names the model; Milvus Lite keeps no description."""
 MAX_WINDOW: Final = 1000
 """``offset + limit`` of a search stays at or below this, as agreed with readers of the API."""
 
@@ -17,6 +19,28 @@ MAX_WINDOW: Final = 1000
 def collection_name(alias: str, model_id: str) -> str:
     """``<alias>_<model id>``; the alias names the live one."""
     return f"{alias}_{model_id}"
+
+
+def model_name(model_id: str, fingerprint: str) -> str:
+    """``<model id>@<fingerprint>``: what vectors are marked with, so that those of two networks are never mixed.
+
+    The fingerprint is that of the network's file and of what the spec makes of pictures.
+    """
+    return f"{model_id}@{fingerprint}"
+
+
+def model_id_of(name: str) -> str:
+    """The model's id within its name."""
+    return name.partition("@")[0]
+
+
+OTHER_FILE: Final = "its file or spec has changed; give the changed model an id of its own"
+"""What to do where a model's fingerprint is not the one that the vectors are marked with."""
+
+
+def is_same_model(recorded: str | None, in_use: str) -> bool:
+    """Whether what was recorded names the model in use; a mere id is from before there were fingerprints."""
+    return recorded in (in_use, model_id_of(in_use))
 
 
 MAX_VECTOR_ID: Final = 2**63 - 2

@@ -59,6 +59,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import unquote
 
+from schemas.collection import is_same_model
 from schemas.records import (
     EXTERNAL_ID,
     ContentId,
@@ -102,7 +103,7 @@ class Rules:
     """What an index worker decides by: limits' fingerprint, model and attempts."""
 
     limits: str
-    model_id: str
+    model_name: str
     max_attempts: int
 
 
@@ -198,7 +199,7 @@ def is_outdated(content: ContentRecord, rules: Rules) -> bool:
     """Whether what is recorded was decided under other limits, or by another model."""
     if content.state is ContentState.REJECTED:
         return content.limits != rules.limits
-    return content.state is ContentState.INDEXED and content.model != rules.model_id
+    return content.state is ContentState.INDEXED and not is_same_model(content.model, rules.model_name)
 
 
 def begin_attempt(content: ContentRecord) -> ContentRecord:
@@ -253,13 +254,13 @@ def has_lost(content: ContentRecord, read: ContentRecord) -> bool:
 
 
 def record_indexed(
-    content: ContentRecord, picture: Picture, model_id: str, nearest: tuple[Neighbour, ...], now: datetime
+    content: ContentRecord, picture: Picture, model_name: str, nearest: tuple[Neighbour, ...], now: datetime
 ) -> ContentRecord:
     """The vector is stored; ``nearest`` are the contents that were near it at that moment."""
     return replace(
         content,
         state=ContentState.INDEXED,
-        model=model_id,
+        model=model_name,
         attempts=0,
         md5=picture.md5,
         width=picture.width,

@@ -165,10 +165,10 @@ class Neighbour:
 class ContentRecord:
     """A row of ``contents``: distinct bytes, their state in the index, and what was learnt of the picture.
 
-    ``model`` is the model that an indexed content was embedded with; ``limits`` names the limits under which
-    a rejected one was refused; ``indexed_at`` is when it was indexed or rejected. ``dirty_since`` is set while the
-    index may not agree with the row yet. ``retired`` are vector
-    ids that the content had before and whose vectors may still be there. ``retry_due`` is when one is tried again of
+    ``model`` names the model that an indexed content was embedded with (see ``schemas.collection.model_name``);
+    ``limits`` names the limits under which a rejected one was refused; ``indexed_at`` is when it was indexed or
+    rejected. ``dirty_since`` is set while the index may not agree with the row yet. ``retired`` are vector ids
+    that the content had before and whose vectors may still be there. ``retry_due`` is when one is tried again of
     which no object could be read.
     """
 

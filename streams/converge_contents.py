@@ -386,7 +386,7 @@ async def record(batch: Sequence[Embedded], ports: Ports, rules: Rules) -> list[
             now = ports.clock.now()
             indexed = {
                 content_id: lifecycle.record_indexed(
-                    rows[content_id], item.prepared.picture, rules.model_id, item.nearest, now
+                    rows[content_id], item.prepared.picture, rules.model_name, item.nearest, now
                 )
                 for content_id, item in read.items()
                 if lifecycle.awaits(rows.get(content_id), item.content)

@@ -36,7 +36,7 @@ class Inference(Protocol):
     """Decoding and embedding: ``streams.inference`` in a worker."""
 
     @property
-    def model_id(self) -> str:
+    def model_name(self) -> str:
         """Names the vectors."""
 
     async def decode(self, data: bytes) -> DecodedImage:
@@ -99,7 +99,7 @@ class Index:
         self._settings = settings
         self._buckets = buckets
         self._inference = inference
-        self._rules = Rules(ports.limits.fingerprint, inference.model_id, settings.max_attempts)
+        self._rules = Rules(ports.limits.fingerprint, inference.model_name, settings.max_attempts)
         self._fetching = asyncio.Semaphore(settings.concurrency)
         self._in_flight: dict[ContentId, asyncio.Future[None]] = {}
         self._progress: list[_Progress] = []

@@ -29,9 +29,9 @@ class InferenceThreads:
         self._inference = ThreadPoolExecutor(1, thread_name_prefix="embed")
 
     @property
-    def model_id(self) -> str:
+    def model_name(self) -> str:
         """Names the vectors."""
-        return self._embedder.model_id
+        return self._embedder.model_name
 
     async def decode(self, data: bytes) -> DecodedImage:
         """The picture as the model takes it. Raises UndecodableImage."""

@@ -16,9 +16,12 @@ from aiokafka.errors import KafkaError
 from faust.types import AppT
 
 from imaging.embedding import OnnxEmbedder
+from imaging.model_spec import ModelSpec
+from schemas.collection import is_same_model
 from schemas.errors import BrokerOutage, ConfigurationError, Outage
 from schemas.settings import IndexSettings, IngestSettings, RequestSettings, Settings
 from stores.broker.topics import missing_topics
+from stores.vectors.ports import VectorReader
 from streams import apps
 from streams.audit import Audit
 from streams.background import (
@@ -105,6 +108,13 @@ async def run_worker(role: Role, settings: Settings) -> ExitCode:
     return ExitCode.OK
 
 
+async def check_model(spec: ModelSpec, vectors: VectorReader) -> None:
+    """Raises ConfigurationError unless the live collection was made by this model: vectors of two are never mixed."""
+    live = await vectors.model_name()
+    if not is_same_model(live, spec.name):
+        raise ConfigurationError(f"the live collection was made by the model {live}, and the settings name {spec.name}")
+
+
 class Worker:
     """One role's Faust app and loops over its parts."""
 
@@ -168,11 +178,7 @@ class Worker:
             raise BrokerOutage(f"topics are missing ({', '.join(missing)}): run `twinlens setup`")
         await self._parts.ports.catalog.check()
         if self._role == "index":
-            live = await self._parts.ports.vectors.model_id()
-            if live != self._parts.spec.id:
-                raise ConfigurationError(
-                    f"the live collection was made by the model {live}, and the settings name {self._parts.spec.id}"
-                )
+            await check_model(self._parts.spec, self._parts.ports.vectors)
 
     def _create_app(self) -> AppT:
         settings, ports, patience = self._parts.settings, self._parts.ports, self._parts.patience

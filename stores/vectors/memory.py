@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 import numpy as np
 
+from schemas.collection import is_same_model
 from schemas.errors import ConfigurationError, VectorIndexOutage
 from stores.vectors.arguments import check_limit, checked_bucket, checked_entries, checked_id, checked_vector
 from stores.vectors.ports import Vector, VectorEntry, VectorHit
@@ -20,10 +21,12 @@ class MemoryVectors:
     there from the start.
     """
 
-    def __init__(self, *, model_id: str | None = None, dimension: int | None = None, bounded_lag: bool = False) -> None:
+    def __init__(
+        self, *, model_name: str | None = None, dimension: int | None = None, bounded_lag: bool = False
+    ) -> None:
         self.outage = False
         self.bounded_lag = bounded_lag
-        self._model_id = model_id
+        self._model_name = model_name
         self._dimension = dimension
         self._entries: dict[int, VectorEntry] = {}
         self._settled: dict[int, VectorEntry] = {}
@@ -81,13 +84,13 @@ class MemoryVectors:
         """See VectorReader."""
         await self._before()
 
-    async def model_id(self) -> str:
+    async def model_name(self) -> str:
         """See VectorReader."""
         await asyncio.sleep(0)
         self._check_outage()
-        if self._model_id is None:
+        if self._model_name is None:
             raise ConfigurationError("there is no collection of vectors; run `twinlens setup`")
-        return self._model_id
+        return self._model_name
 
     async def upsert(self, entries: Sequence[VectorEntry]) -> None:
         """See VectorIndex."""
@@ -114,16 +117,18 @@ class MemoryVectors:
             yield rising[:page]
             after = rising[:page][-1]
 
-    async def ensure_collection(self, *, model_id: str, dimension: int) -> None:
+    async def ensure_collection(self, *, model_name: str, dimension: int) -> None:
         """See VectorIndex."""
         await asyncio.sleep(0)
         self._check_outage()
-        if self._model_id not in (None, model_id) or self._dimension not in (None, dimension):
+        if self._dimension not in (None, dimension) or (
+            self._model_name is not None and not is_same_model(self._model_name, model_name)
+        ):
             raise ConfigurationError(
-                f"the live collection is of model {self._model_id} with {self._dimension} dimensions, "
-                f"not of {model_id} with {dimension}"
+                f"the live collection is of model {self._model_name} with {self._dimension} dimensions, "
+                f"not of {model_name} with {dimension}"
             )
-        self._model_id, self._dimension = model_id, dimension
+        self._model_name, self._dimension = self._model_name or model_name, dimension
         await asyncio.sleep(0)
 
     async def flush(self) -> None:
@@ -133,7 +138,7 @@ class MemoryVectors:
     async def _before(self) -> int:
         await asyncio.sleep(0)
         self._check_outage()
-        if self._model_id is None or self._dimension is None:
+        if self._model_name is None or self._dimension is None:
             raise VectorIndexOutage("there is no collection of vectors; run `twinlens setup`")
         return self._dimension
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from pymilvus import AsyncMilvusClient
 
-from schemas.collection import BUCKET_FIELD, ID_FIELD, METRIC, VECTOR_FIELD, collection_name
+from schemas.collection import BUCKET_FIELD, ID_FIELD, METRIC, VECTOR_FIELD, collection_name, model_id_of
 from schemas.errors import ConfigurationError, VectorIndexOutage
 from schemas.settings import VectorSettings
 from stores.vectors.arguments import check_limit, checked_bucket, checked_entries, checked_id, checked_vector
@@ -20,6 +20,7 @@ from stores.vectors.milvus_collection import (
     build_collection,
     collection_of_alias,
     live_collection,
+    model_of_collection,
     point_alias,
     rebuild_index,
 )
@@ -100,15 +101,15 @@ class MilvusVectors:
         self._live = None
         await self._opened()
 
-    async def model_id(self) -> str:
+    async def model_name(self) -> str:
         """See VectorReader."""
         client = await self._connected()
         async with self._translated("look at the alias"):
             name = await collection_of_alias(client, self._settings.alias)
-        prefix = collection_name(self._settings.alias, "")
-        if name is None or not name.startswith(prefix):
-            raise ConfigurationError(f"Milvus has no collection {prefix}… for the alias; run `twinlens setup`")
-        return name.removeprefix(prefix)
+            prefix = collection_name(self._settings.alias, "")
+            if name is None or not name.startswith(prefix):
+                raise ConfigurationError(f"Milvus has no collection {prefix}… for the alias; run `twinlens setup`")
+            return await model_of_collection(client, name) or name.removeprefix(prefix)
 
     async def upsert(self, entries: Sequence[VectorEntry]) -> None:
         """See VectorIndex."""
@@ -142,10 +143,10 @@ class MilvusVectors:
         async for numbers in rising_ids(query, after=after, page=page):
             yield numbers
 
-    async def ensure_collection(self, *, model_id: str, dimension: int) -> None:
+    async def ensure_collection(self, *, model_name: str, dimension: int) -> None:
         """See VectorIndex. Also loads the collection."""
         settings = self._settings
-        name = collection_name(settings.alias, model_id)
+        name = collection_name(settings.alias, model_id_of(model_name))
         client = await self._connected()
         async with self._translated("set up the collection"):
             present = await collection_of_alias(client, settings.alias)
@@ -153,7 +154,7 @@ class MilvusVectors:
                 raise ConfigurationError(
                     f"the alias {settings.alias} names the collection {present}, not {name}: the model was changed"
                 )
-            await build_collection(client, name, dimension, settings)
+            await build_collection(client, name, model_name, dimension, settings)
             if present is None:
                 await point_alias(client, settings.alias, name)
         await self.check()

@@ -10,7 +10,16 @@ from pymilvus import AsyncMilvusClient, DataType
 from pymilvus.client.types import LoadState
 from pymilvus.exceptions import MilvusException
 
-from schemas.collection import BUCKET_FIELD, BUCKET_MAX_LENGTH, ID_FIELD, METRIC, VECTOR_FIELD
+from schemas.collection import (
+    BUCKET_FIELD,
+    BUCKET_MAX_LENGTH,
+    ID_FIELD,
+    METRIC,
+    MODEL_PROPERTY,
+    OTHER_FILE,
+    VECTOR_FIELD,
+    is_same_model,
+)
 from schemas.errors import ConfigurationError, VectorIndexOutage
 from schemas.settings import VectorSettings
 from stores.vectors.milvus_errors import NOT_FOUND
@@ -44,16 +53,21 @@ async def live_collection(client: AsyncMilvusClient, alias: str) -> Live:
     return Live(_dimension(described), await _index(client, alias))
 
 
-async def build_collection(client: AsyncMilvusClient, name: str, dimension: int, settings: VectorSettings) -> None:
+async def build_collection(
+    client: AsyncMilvusClient, name: str, model_name: str, dimension: int, settings: VectorSettings
+) -> None:
     """Create the collection with its index, unless that is so. Safe to repeat, also after it was interrupted.
 
-    Raises ConfigurationError if the collection has another dimension or another index.
+    Raises ConfigurationError if the collection has another dimension or index, or is of another model with the same id.
     """
     if not await client.has_collection(name, **_ONE_TRY):
-        await _create(client, name, dimension)
+        await _create(client, name, model_name, dimension)
     described = await client.describe_collection(name, **_ONE_TRY)
     if _dimension(described) != dimension:
         raise ConfigurationError(f"the collection {name} has {_dimension(described)} dimensions, the model {dimension}")
+    made_by = await model_of_collection(client, name)
+    if made_by is not None and not is_same_model(made_by, model_name):
+        raise ConfigurationError(f"the collection {name} was made by {made_by}, not {model_name}: {OTHER_FILE}")
     wanted = VectorIndexSpec.wanted(settings)
     if not await client.list_indexes(name, **_ONE_TRY):
         await _create_index(client, name, wanted)
@@ -80,7 +94,14 @@ async def _index(client: AsyncMilvusClient, name: str) -> VectorIndexSpec:
     return VectorIndexSpec.described(await client.describe_index(name, VECTOR_FIELD, **_ONE_TRY))
 
 
-async def _create(client: AsyncMilvusClient, name: str, dimension: int) -> None:
+async def model_of_collection(client: AsyncMilvusClient, name: str) -> str | None:
+    """The name of the model that made the collection, or None if that was before there were fingerprints."""
+    described = await client.describe_collection(name, **_ONE_TRY)
+    name_in_use: str | None = described["properties"].get(MODEL_PROPERTY)
+    return name_in_use
+
+
+async def _create(client: AsyncMilvusClient, name: str, model_name: str, dimension: int) -> None:
     # Without auto_id, since 2.3.5 silently stores nothing when asked to upsert under ids of its own. And with a plain
     # field for the bucket: over a partition key it finds the right one in 1 of 30 searches.
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -88,7 +109,9 @@ async def _create(client: AsyncMilvusClient, name: str, dimension: int) -> None:
     schema.add_field(BUCKET_FIELD, DataType.VARCHAR, max_length=BUCKET_MAX_LENGTH)
     schema.add_field(VECTOR_FIELD, DataType.FLOAT_VECTOR, dim=dimension)
     try:
-        await client.create_collection(name, schema=schema, consistency_level="Bounded", **_ONE_TRY)
+        await client.create_collection(
+            name, schema=schema, consistency_level="Bounded", properties={MODEL_PROPERTY: model_name}, **_ONE_TRY
+        )
     except MilvusException:
         # Another setup may have been quicker; Milvus Lite calls that an error, without a code of its own.
         if not await client.has_collection(name, **_ONE_TRY):

@@ -59,8 +59,11 @@ class VectorReader(Protocol):
     async def check(self) -> None:
         """Raises VectorIndexOutage unless the live collection answers."""
 
-    async def model_id(self) -> str:
-        """The model of the live collection. Raises ConfigurationError when there is none."""
+    async def model_name(self) -> str:
+        """The model of the live collection; a mere id if it was made before there were fingerprints.
+
+        Raises ConfigurationError when there is none.
+        """
 
 
 class VectorIndex(VectorReader, Protocol):
@@ -75,10 +78,11 @@ class VectorIndex(VectorReader, Protocol):
     def ids(self, *, bucket: str, after: int = -1, page: int = 1000) -> AsyncIterator[Sequence[int]]:
         """Pages of all ids of a bucket above ``after`` in rising order (Strong), in bounded memory."""
 
-    async def ensure_collection(self, *, model_id: str, dimension: int) -> None:
+    async def ensure_collection(self, *, model_name: str, dimension: int) -> None:
         """Create the model's collection and point the alias at it, unless that is so. Safe to repeat.
 
-        Raises ConfigurationError if the alias names another model's collection, or one with another index.
+        Raises ConfigurationError if the alias names another model's collection, or that of another file under this id,
+        or one with another index.
         """
 
     async def flush(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from schemas.collection import is_same_model
 from schemas.lifecycle import GAVE_UP, is_unreadable
 from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef, ObjectState
 from streams.look import object_rejection
@@ -86,7 +87,7 @@ async def compare_vectors(
     bucket: str, ports: Ports, patience: Patience, *, too_long: timedelta, page: int = PAGE
 ) -> AsyncIterator[Page[int]]:
     """Vectors of the bucket against its contents, in the order of the vector ids. Raises Outage beyond the budget."""
-    model_id = await patience.run(ports.vectors.model_id)
+    model_name = await patience.run(ports.vectors.model_name)
     listing = Reopened[int, Sequence[int]](
         lambda position: ports.vectors.ids(bucket=bucket, after=position, page=page), lambda ids: ids[-1], after=-1
     )
@@ -102,7 +103,7 @@ async def compare_vectors(
 
     async with listing:
         async for part in join(vectors, rows, after=-1, page=page):
-            judge = _ContentJudge(ports.limits.fingerprint, model_id, ports.clock.now() - too_long)
+            judge = _ContentJudge(ports.limits.fingerprint, model_name, ports.clock.now() - too_long)
             yield await _compared_vectors(part, bucket, ports, patience, judge)
 
 
@@ -149,7 +150,7 @@ async def _referred(contents: Sequence[ContentRecord], ports: Ports) -> set[Cont
 @dataclass(frozen=True, slots=True)
 class _ContentJudge:
     limits: str
-    model_id: str
+    model_name: str
     latest: datetime
     """What has been dirty since before this moment was forgotten by the sweep."""
 
@@ -175,4 +176,4 @@ class _ContentJudge:
     def _is_outdated(self, content: ContentRecord) -> bool:
         if content.state is ContentState.REJECTED:
             return content.limits != self.limits
-        return content.model != self.model_id
+        return not is_same_model(content.model, self.model_name)

@@ -109,7 +109,7 @@ async def _content(
     await stores.vectors.upsert([VectorEntry(vector_id, BUCKET, vector)])
     return replace(
         row,
-        model=embedder.model_id,
+        model=embedder.model_name,
         width=decoded.width,
         height=decoded.height,
         format=decoded.format,

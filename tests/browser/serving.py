@@ -110,7 +110,7 @@ class _Running:
         embedder = OnnxEmbedder(spec, threads=1)
         await upgrade(self._database.url.get_secret_value())
         stores = Stores(create_engine(self._database))
-        await stores.vectors.ensure_collection(model_id=spec.id, dimension=spec.dimension)
+        await stores.vectors.ensure_collection(model_name=spec.name, dimension=spec.dimension)
         if self._pictures:
             await fill(stores, self._pictures, embedder)
         ports = Ports(

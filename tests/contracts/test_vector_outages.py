@@ -44,7 +44,7 @@ async def test_a_killed_server_is_an_outage_and_its_return_is_noticed(server: tu
     """While it is away every call is an outage, soon; once it is back the same adapter goes on, with all its data."""
     process, uri = server
     index = MilvusVectors(VectorSettings(uri=uri, alias="killed", timeout_s=TIMEOUT_S))
-    await until(lambda: index.ensure_collection(model_id=MODEL, dimension=DIMENSION), through_outages=True)
+    await until(lambda: index.ensure_collection(model_name=MODEL, dimension=DIMENSION), through_outages=True)
     stored = entries(random_ids(200))
     await until(lambda: index.upsert(stored), through_outages=True)
 
@@ -56,7 +56,7 @@ async def test_a_killed_server_is_an_outage_and_its_return_is_noticed(server: tu
         lambda: index.get([1]),
         index.count,
         index.check,
-        index.model_id,
+        index.model_name,
         index.flush,
     ]
     started = time.monotonic()
@@ -80,7 +80,7 @@ async def test_a_collection_that_is_gone_or_not_loaded_is_an_outage(server: tupl
     """A released collection is loaded again; without alias or collection calls wait, until somebody makes them anew."""
     _, uri = server
     index = MilvusVectors(VectorSettings(uri=uri, alias="lost", timeout_s=TIMEOUT_S))
-    await until(lambda: index.ensure_collection(model_id=MODEL, dimension=DIMENSION), through_outages=True)
+    await until(lambda: index.ensure_collection(model_name=MODEL, dimension=DIMENSION), through_outages=True)
     [stored] = entries([1])
     await until(lambda: index.upsert([stored]), through_outages=True)
     client = await index._connected()
@@ -102,8 +102,8 @@ async def test_a_collection_that_is_gone_or_not_loaded_is_an_outage(server: tupl
             with pytest.raises(VectorIndexOutage):
                 await call()
         with pytest.raises(ConfigurationError, match="twinlens setup"):
-            await index.model_id()
-    await until(lambda: index.ensure_collection(model_id=MODEL, dimension=DIMENSION), through_outages=True)
+            await index.model_name()
+    await until(lambda: index.ensure_collection(model_name=MODEL, dimension=DIMENSION), through_outages=True)
     await until(lambda: index.upsert([stored]), through_outages=True)
     await index.close()
 
@@ -114,7 +114,7 @@ async def test_a_server_that_was_never_there_is_an_outage() -> None:
     with pytest.raises(VectorIndexOutage):
         await index.check()
     with pytest.raises(VectorIndexOutage):
-        await index.model_id()
+        await index.model_name()
     await index.close()
 
 
@@ -129,10 +129,10 @@ async def test_a_server_that_hangs_is_an_outage_after_the_time_limit() -> None:
 
 async def test_the_memory_index_can_be_away_too() -> None:
     """The switch `outage` makes every call an outage, and nothing is lost by it."""
-    index = MemoryVectors(model_id=MODEL, dimension=DIMENSION)
+    index = MemoryVectors(model_name=MODEL, dimension=DIMENSION)
     await index.upsert(entries([1, 2]))
     index.outage = True
-    for call in (index.count, index.check, index.model_id, index.flush):
+    for call in (index.count, index.check, index.model_name, index.flush):
         with pytest.raises(VectorIndexOutage):
             await call()
     index.outage = False
@@ -141,7 +141,7 @@ async def test_the_memory_index_can_be_away_too() -> None:
 
 async def test_the_memory_index_can_lag() -> None:
     """With `bounded_lag`, searches that aren't strong see what was there at the last `settle`."""
-    index = MemoryVectors(model_id=MODEL, dimension=DIMENSION, bounded_lag=True)
+    index = MemoryVectors(model_name=MODEL, dimension=DIMENSION, bounded_lag=True)
     [entry] = entries([1])
     await index.upsert([entry])
     assert await index.search([entry.vector], limit=1) == [[]]

@@ -24,7 +24,7 @@ from tests.stack.process import free_port
 pytestmark = pytest.mark.asyncio
 
 DIMENSION: Final = 32
-MODEL: Final = "sscd"
+MODEL: Final = "sscd@1"
 BACKENDS: Final = ("memory", "milvus-lite", "milvus")
 
 
@@ -64,7 +64,7 @@ async def blank(request: pytest.FixtureRequest) -> AsyncIterator[ClosableIndex]:
 @pytest_asyncio.fixture
 async def index(blank: ClosableIndex) -> ClosableIndex:
     """An index with an empty collection."""
-    await blank.ensure_collection(model_id=MODEL, dimension=DIMENSION)
+    await blank.ensure_collection(model_name=MODEL, dimension=DIMENSION)
     return blank
 
 
@@ -238,21 +238,30 @@ async def test_ids_of_any_distribution_are_complete(index: VectorIndex) -> None:
 async def test_the_collection_is_made_once(index: VectorIndex) -> None:
     """Setting up again changes nothing; another model or dimension is refused."""
     await index.upsert(entries([3]))
-    await index.ensure_collection(model_id=MODEL, dimension=DIMENSION)
+    await index.ensure_collection(model_name=MODEL, dimension=DIMENSION)
     assert await index.count() == 1
-    assert await index.model_id() == MODEL
+    assert await index.model_name() == MODEL
     with pytest.raises(ConfigurationError):
-        await index.ensure_collection(model_id="other", dimension=DIMENSION)
+        await index.ensure_collection(model_name="other", dimension=DIMENSION)
     with pytest.raises(ConfigurationError):
-        await index.ensure_collection(model_id=MODEL, dimension=DIMENSION + 1)
-    assert await index.model_id() == MODEL
+        await index.ensure_collection(model_name=MODEL, dimension=DIMENSION + 1)
+    with pytest.raises(ConfigurationError):
+        await index.ensure_collection(model_name="sscd@2", dimension=DIMENSION)
+    assert await index.model_name() == MODEL
+
+
+async def test_a_collection_from_before_there_were_fingerprints_is_taken_over(blank: VectorIndex) -> None:
+    """Nobody knows which file made it: any of its id may go on with it."""
+    await blank.ensure_collection(model_name="sscd", dimension=DIMENSION)
+    await blank.ensure_collection(model_name="sscd@1", dimension=DIMENSION)
+    assert await blank.model_name() == "sscd"
 
 
 async def test_two_setups_at_once_make_one_collection(blank: VectorIndex) -> None:
     """Concurrent setups all succeed; Milvus Lite trips over them, which is an outage that passes."""
 
     async def set_up() -> None:
-        await until(lambda: blank.ensure_collection(model_id=MODEL, dimension=DIMENSION), through_outages=True)
+        await until(lambda: blank.ensure_collection(model_name=MODEL, dimension=DIMENSION), through_outages=True)
 
     await asyncio.gather(*(set_up() for _ in range(3)))
     await blank.check()
@@ -262,7 +271,7 @@ async def test_two_setups_at_once_make_one_collection(blank: VectorIndex) -> Non
 async def test_without_a_collection_there_is_no_model_and_work_waits(blank: VectorIndex) -> None:
     """Before the setup, the model is a configuration error and everything else an outage."""
     with pytest.raises(ConfigurationError, match="setup"):
-        await blank.model_id()
+        await blank.model_name()
     with pytest.raises(VectorIndexOutage):
         await blank.check()
     with pytest.raises(VectorIndexOutage):

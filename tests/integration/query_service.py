@@ -82,7 +82,7 @@ async def _index(at: Addresses, name: str, pictures: Mapping[str, bytes]) -> Non
     )
     vectors = MilvusVectors(VectorSettings.model_validate({"uri": at.milvus, "alias": name}))
     embedder = OnnxEmbedder(load_spec("sscd"), threads=2)
-    await vectors.ensure_collection(model_id=embedder.model_id, dimension=embedder.dimension)
+    await vectors.ensure_collection(model_name=embedder.model_name, dimension=embedder.dimension)
     writer = IndexWriter(engine, objects, vectors, embedder, name)
     await writer.open()
     for key, data in pictures.items():

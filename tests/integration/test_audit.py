@@ -42,7 +42,7 @@ async def test_vectors_that_milvus_counts_and_does_not_find_are_missed(tmp_path:
     stack.start("milvus")
     try:
         index = MilvusVectors(VectorSettings(uri=stack.addresses.milvus, alias=ALIAS))
-        await until(lambda: index.ensure_collection(model_id=MODEL, dimension=DIMENSION), through_outages=True)
+        await until(lambda: index.ensure_collection(model_name=MODEL, dimension=DIMENSION), through_outages=True)
         stored = entries(random_ids(ROWS))
         await index.upsert(stored)
         await index.flush()

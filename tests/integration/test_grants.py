@@ -177,7 +177,7 @@ async def _milvus_writer(administrator: VectorSettings) -> MilvusVectors:
     token = f"{Access.WRITE.user}:{PASSWORD}"
     writer = MilvusVectors(VectorSettings.model_validate({"uri": administrator.uri, "token": token}))
     await writer.check()
-    assert await writer.model_id() == "sscd"
+    assert await writer.model_name() == "sscd"
     await writer.upsert([VectorEntry(number, "b", _vector()) for number in (1, 2)])
     await writer.delete([2])
     await writer.flush()
@@ -201,7 +201,7 @@ async def test_milvus_reader_searches_and_can_not_write(guarded_milvus: str) -> 
     """Vectors can be searched, read and counted under the reader's role; every change is denied."""
     administrator = VectorSettings.model_validate({"uri": guarded_milvus, "token": "root:Milvus"})
     root = MilvusVectors(administrator)
-    await root.ensure_collection(model_id="sscd", dimension=512)
+    await root.ensure_collection(model_name="sscd", dimension=512)
     await root.close()
     writer = await _milvus_writer(administrator)
     for password in (OLD_PASSWORD, PASSWORD, PASSWORD):
@@ -211,7 +211,7 @@ async def test_milvus_reader_searches_and_can_not_write(guarded_milvus: str) -> 
     token = f"{Access.READ.user}:{PASSWORD}"
     reader = MilvusVectors(VectorSettings.model_validate({"uri": guarded_milvus, "token": token}))
     await reader.check()
-    assert await reader.model_id() == "sscd"
+    assert await reader.model_name() == "sscd"
     assert await reader.count() == 1
     [[hit]] = await reader.search([_vector()], limit=5, strong=True)
     assert hit.vector_id == 1

@@ -94,7 +94,7 @@ class Installation:
     def __init__(self, catalog: Catalog) -> None:
         self.clock = ManualClock()
         self.objects = SecondsObjects([BUCKET], clock=self.clock.now)
-        self.vectors = MemoryVectors(model_id=MODEL, dimension=DIMENSION)
+        self.vectors = MemoryVectors(model_name=MODEL, dimension=DIMENSION)
         self.outbox = MemoryOutbox()
         self.topics = Topics()
         self.ports = Ports(
@@ -242,7 +242,7 @@ def embedding_of(data: bytes) -> Vector:
 class PictureInference:
     """Decoding and embedding in no time."""
 
-    model_id = MODEL
+    model_name = MODEL
 
     async def decode(self, data: bytes) -> DecodedImage:
         """Pixels that only say which picture it is."""

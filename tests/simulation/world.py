@@ -210,7 +210,7 @@ def build(seed: int, focus: Mapping[str, Any]) -> World:
         chaos,
         shape,
         objects=MemoryObjects([BUCKET], clock=lambda: world.now()),  # noqa: PLW0108 - world is made below
-        vectors=MemoryVectors(model_id=MODEL, dimension=DIMENSION),
+        vectors=MemoryVectors(model_name=MODEL, dimension=DIMENSION),
         catalog=ChaoticCatalog(chaos),
     )
     world.objects.on_change.append(world.announce)
@@ -262,7 +262,7 @@ _VECTORS = {picture: embedding_of(picture) for picture in PICTURES}
 class PictureInference:
     """Decoding and embedding in no time."""
 
-    model_id = MODEL
+    model_name = MODEL
 
     async def decode(self, data: bytes) -> DecodedImage:
         """Pixels that only say which picture it is."""

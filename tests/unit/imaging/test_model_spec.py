@@ -1,5 +1,6 @@
 """Model specs: the two that come along, and those of users."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,22 @@ def test_a_users_own_spec(tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "own.onnx").touch()
     assert spec.onnx_path() == tmp_path / "weights" / "own.onnx"
+
+
+def test_the_name_follows_file_and_spec_and_nothing_else(tmp_path: Path) -> None:
+    """Another network or another preprocessing is another name; a threshold or the folder's name is not."""
+
+    def name(folder: str, network: bytes = b"network", old: str = "", new: str = "") -> str:
+        (tmp_path / folder / "weights").mkdir(parents=True)
+        (tmp_path / folder / "weights" / "own.onnx").write_bytes(network)
+        return load_spec(written(tmp_path / folder, OWN.replace(old, new) if old else OWN)).name
+
+    original = name("a")
+    assert re.fullmatch("own@[0-9a-f]{12}", original)
+    assert name("b") == original
+    assert name("c", old="copy_threshold: 55", new="copy_threshold: 60") == original
+    assert name("d", b"another") != original
+    assert name("e", old="resize: crop", new="resize: squash") != original
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ class IndexWriter:
         if state is ContentState.INDEXED:
             decoded = decode(data, DecodeLimits(), self.embedder.pixel_spec)
             content = replace(content, width=decoded.width, height=decoded.height, format=decoded.format,
-                              model=self.embedder.model_id)  # fmt: skip
+                              model=self.embedder.model_name)  # fmt: skip
             if with_vector:
                 [vector] = self.embedder.embed([decoded.pixels])
                 await self._vectors.upsert([VectorEntry(self._next_vector_id, bucket, vector)])
@@ -143,7 +143,7 @@ class Library(IndexWriter):
     def __init__(self) -> None:
         embedder = HistogramEmbedder()
         self.objects = MemoryObjects([BUCKET, "other"])
-        self.vectors = MemoryVectors(model_id=embedder.model_id, dimension=embedder.dimension)
+        self.vectors = MemoryVectors(model_name=embedder.model_name, dimension=embedder.dimension)
         engine = create_engine(DatabaseSettings.model_validate({"url": "sqlite+aiosqlite:///:memory:"}))
         super().__init__(engine, self.objects, self.vectors, embedder)
         self.catalog = SqlCatalogReader(engine)

@@ -21,7 +21,7 @@ from query_api.metrics import Metrics
 class _Gated:
     """An embedder that waits to be let on, and remembers its batches. A picture of all 255 breaks it."""
 
-    model_id, dimension, pixel_spec = "gated", 4, PixelSpec(width=16, height=16)
+    model_id, model_name, dimension, pixel_spec = "gated", "gated@1", 4, PixelSpec(width=16, height=16)
 
     def __init__(self) -> None:
         self.go_on = threading.Event()

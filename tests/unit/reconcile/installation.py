@@ -62,7 +62,7 @@ class Installation:
         self.objects = MemoryObjects(buckets, clock=lambda: self.clock.moment)
         self.catalog = MemoryCatalog()
         self.vectors = vectors or MemoryVectors(
-            model_id=HistogramEmbedder.model_id, dimension=HistogramEmbedder.dimension
+            model_name=HistogramEmbedder.model_name, dimension=HistogramEmbedder.dimension
         )
         self.outbox = outbox or MemoryOutbox()
         self.settings = Settings(

@@ -155,7 +155,7 @@ def simulate(seed: int, handler: ModuleType = streams.carry_out_request) -> str 
     common = Ports(
         objects=run.objects,
         catalog=MemoryCatalog(),
-        vectors=MemoryVectors(model_id="model", dimension=4),
+        vectors=MemoryVectors(model_name="model", dimension=4),
         outbox=Broker(run.accept, chaos),
         backlog=MemoryBacklog(),
         topics=TOPICS,

@@ -24,7 +24,7 @@ from schemas.records import (
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WAIT = timedelta(seconds=30)
-RULES = Rules(limits="limits", model_id="model", max_attempts=3)
+RULES = Rules(limits="limits", model_name="model@1", max_attempts=3)
 REF = ObjectRef("pictures", "k")
 CONTENT = ContentRecord("pictures", "a" * 64, vector_id=1, created_at=NOW)
 IMAGE = replace(lifecycle.new_image(REF, NOW), etag="e", sha256="a" * 64, version=5)
@@ -209,3 +209,9 @@ def test_a_reason_is_read_back_as_it_was_written(reason: Reason) -> None:
 def test_a_long_reason_is_cut_to_what_a_row_holds() -> None:
     """With its slug whole."""
     assert len(str(Reason("gave_up", "x" * 1000))) == 500
+
+
+def test_a_content_of_another_file_of_the_model_is_outdated() -> None:
+    """The id alone, from before there were fingerprints, counts as the same; another fingerprint does not."""
+    models = {"model@1": False, "model": False, "model@2": True, "other@1": True}
+    assert {model: lifecycle.is_outdated(content(INDEXED, model=model), RULES) for model in models} == models

@@ -49,7 +49,7 @@ class Audited(Installation):
     """An installation of two buckets with pictures in the second one, which are indexed."""
 
     def __init__(self) -> None:
-        self.index = PartlyBlind(model_id=HistogramEmbedder.model_id, dimension=HistogramEmbedder.dimension)
+        self.index = PartlyBlind(model_name=HistogramEmbedder.model_name, dimension=HistogramEmbedder.dimension)
         super().__init__(vectors=self.index)
         objects = self.settings.objects.model_copy(update={"buckets": ("empty", BUCKET)})
         self.settings = self.settings.model_copy(update={"objects": objects})

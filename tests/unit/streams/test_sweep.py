@@ -43,7 +43,7 @@ def ports() -> Ports:
     return Ports(
         objects=MemoryObjects(["pictures"]),
         catalog=MemoryCatalog(),
-        vectors=MemoryVectors(model_id="m", dimension=2),
+        vectors=MemoryVectors(model_name="m", dimension=2),
         outbox=MemoryOutbox(),
         backlog=MemoryBacklog(),
         topics=Topics(),
