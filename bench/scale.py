@@ -107,7 +107,7 @@ async def fill(stack: Stack, vectors: SyntheticVectors, say: Say) -> Filled:
     filled = Filled(stack, ids, queries, {kind: Nearest(queries, kind) for kind in kinds})
     index = MilvusVectors(filled.settings("FLAT"))
     try:
-        await index.ensure_collection(model_id="synthetic", dimension=vectors.dimension)
+        await index.ensure_collection(model_name="synthetic", dimension=vectors.dimension)
         for number, block in enumerate(vectors.blocks()):
             first = number * BLOCK
             for exact in filled.exact.values():

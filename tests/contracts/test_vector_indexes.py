@@ -35,7 +35,7 @@ def settings(milvus: str, milvus_alias: str) -> VectorSettings:
 async def vectors(settings: VectorSettings) -> AsyncIterator[MilvusVectors]:
     """A collection that holds `STORED` under an HNSW index."""
     index = MilvusVectors(settings)
-    await index.ensure_collection(model_id=MODEL, dimension=DIMENSION)
+    await index.ensure_collection(model_name=MODEL, dimension=DIMENSION)
     await index.upsert(STORED)
     await index.flush()
     yield index
@@ -59,7 +59,7 @@ async def test_another_index_is_refused_and_searching_goes_on(settings: VectorSe
         other = MilvusVectors(changed)
         try:
             with pytest.raises(ConfigurationError, match=r"HNSW \(M 16, .*ask for .*twinlens rebuild-index"):
-                await other.ensure_collection(model_id=MODEL, dimension=DIMENSION)
+                await other.ensure_collection(model_name=MODEL, dimension=DIMENSION)
             assert await found(other, STORED[3])
         finally:
             await other.close()
@@ -83,7 +83,7 @@ async def test_a_rebuilt_index_finds_what_is_stored(
         await searching
     other = MilvusVectors(changed)
     try:
-        await other.ensure_collection(model_id=MODEL, dimension=DIMENSION)
+        await other.ensure_collection(model_name=MODEL, dimension=DIMENSION)
         assert await other.rows_indexed() == (len(STORED), len(STORED))
         assert all([await found(other, entry) for entry in STORED[::100]])
         got = await other.get([entry.vector_id for entry in STORED])
