@@ -11,7 +11,7 @@ import pytest_asyncio
 from pymilvus import AsyncMilvusClient
 
 from ops.rebuild_index import run_rebuild_index
-from schemas.collection import VECTOR_FIELD, collection_name
+from schemas.collection import VECTOR_FIELD, collection_name, model_id_of
 from schemas.errors import ConfigurationError, VectorIndexOutage
 from schemas.settings import Settings, VectorIndexType, VectorSettings
 from stores.vectors.milvus import MilvusVectors
@@ -94,7 +94,7 @@ async def test_a_rebuilt_index_finds_what_is_stored(
 
 async def test_a_rebuild_that_was_interrupted_can_be_repeated(settings: VectorSettings, vectors: MilvusVectors) -> None:
     """Also where the old index is gone, and the new one was never asked for."""
-    name = collection_name(settings.alias, MODEL)
+    name = collection_name(settings.alias, model_id_of(MODEL))
     client = AsyncMilvusClient(settings.uri)
     await client.release_collection(name)
     await client.drop_index(name, VECTOR_FIELD)

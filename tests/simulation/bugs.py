@@ -63,6 +63,7 @@ BUGS: dict[str, Bug] = {
     "deleting_ignored": Bug(
         "a reference is added to a content that is being deleted, which stays so",
         {lifecycle.gain_reference: mistakes.gain_without_restart},
+        seed=108,
     ),
     "no_second_head": Bug(
         "the object is not looked at again while its row is locked",
@@ -78,6 +79,7 @@ BUGS: dict[str, Bug] = {
         "a content that comes back forgets the vector that was to be deleted",
         {lifecycle.restart: mistakes.restart_without_memory},
         CALM | {"stall_at": (Step.DELETING_COMMITTED,), "crashes": 6},
+        seed=300,
     ),
     "no_dirty_mark": Bug(
         "a changed content is not put on the to-do list with the change",
@@ -87,6 +89,7 @@ BUGS: dict[str, Bug] = {
         "a vector is recorded as indexed though the content has another vector id by now",
         {lifecycle.awaits: mistakes.awaits_any},
         CALM | {"stall_at": (Step.CONTENT_EMBEDDED,)},
+        seed=582,
     ),
     "removal_not_fenced": Bug(
         "the row is deleted after its vector, though the content was born again in between",
@@ -102,16 +105,19 @@ BUGS: dict[str, Bug] = {
         "an object that looks like its row is taken for settled without locking the row",
         {converge_objects.record: mistakes.record_changed_only},
         TWO_KEYS | {"stall_at": (Step.CONTENT_LOCKED,), "pictures": 2},
+        seed=698,
     ),
     "cleared_before_published": Bug(
         "the dirty mark is cleared before the images are published",
         {converge_contents.settle: mistakes.settle_cleared},
         FEW | {"operations": 8, "crashes": 6, "stall_at": (Step.IMAGE_SENT,)},
+        seed=191,
     ),
     "cleared_whatever_version": Bug(
         "the dirty mark is cleared though the content has changed since it was read",
         {lifecycle.clear_dirty: mistakes.clear_any_version},
         CALM | {"stall_at": (Step.INDEXED_COMMITTED,), "losses": 4},
+        seed=331,
     ),
     "stale_vector_kept": Bug(
         "a worker that was overtaken leaves its vector behind",
@@ -134,6 +140,7 @@ BUGS: dict[str, Bug] = {
         "a snapshot is sent of which the row does not say that it is to be sent",
         {publish.is_announced: mistakes.always_announced},
         PUBLISHED_LATE,
+        seed=1739,
     ),
     "published_unlocked": Bug(
         "snapshots are sent without holding the image's row",
@@ -143,6 +150,7 @@ BUGS: dict[str, Bug] = {
         "whether a content is still needed is decided without locking its row",
         {converge_contents.decide: mistakes.decide_unlocked},
         FEW,
+        seed=301,
     ),
     "referenced_unlocked": Bug(
         "a reference is added to a content without locking its row",
@@ -165,6 +173,7 @@ BUGS: dict[str, Bug] = {
         "a content that is being deleted counts as carrying its vector",
         {converge_contents.stale_vectors: mistakes.stale_without_row},
         CALM | {"stall_at": tuple(Step), "workers": 6},
+        seed=1244,
     ),
     "sequencer_of_another": Bug(
         "an announcement counts as looked at though the row remembers the sequencer of another one",
@@ -195,6 +204,7 @@ BUGS: dict[str, Bug] = {
         "a content forgets its retired vectors before they are deleted",
         {converge_contents.delete_retired: mistakes.forget_retired_first},
         CALM | {"stall_at": (Step.DELETING_COMMITTED,), "crashes": 6},
+        seed=4028,
     ),
     "away_bucket_forgotten": Bug(
         "hints about a bucket that is away are acknowledged, and nothing is left to be done",
