@@ -249,6 +249,34 @@ def forget_bucket(
             typer.echo(f"{bucket}: {counts}vectors without a content were forgotten, with those of the contents")
 
 
+@app.command("import-predecessor")
+def import_predecessor(
+    database: Annotated[
+        str,
+        typer.Option(
+            envvar="TWINLENS_PREDECESSOR_DATABASE", help="mysql+asyncmy://user:password@host:3306/image_search_engine"
+        ),
+    ],
+    endpoint: Annotated[str, typer.Option(envvar="TWINLENS_PREDECESSOR_ENDPOINT", help="Its MinIO, host:port.")],
+    access_key: Annotated[str, typer.Option(envvar="TWINLENS_PREDECESSOR_ACCESS_KEY", help="Of its MinIO.")],
+    secret_key: Annotated[str, typer.Option(envvar="TWINLENS_PREDECESSOR_SECRET_KEY", help="Of its MinIO.")],
+    source_bucket: Annotated[str, typer.Option(help="Its bucket.")] = "image-search-engine",
+    bucket: Annotated[str | None, typer.Option(help="Where to; the first of the settings by default.")] = None,
+    prefix: Annotated[str, typer.Option(help="Put before each key, e.g. old/.")] = "",
+    after: Annotated[int, typer.Option(min=0, help="Go on behind the row with this id.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and check everything, write nothing.")] = False,
+) -> None:
+    """Copy the pictures of the service that Twinlens replaces into the bucket. Exit code 1 if one was left out."""
+    from ops.import_predecessor import Source, run_import
+
+    with friendly_errors(), interruptible():
+        source = Source(database, endpoint, access_key, secret_key, source_bucket)
+        complete = asyncio.run(
+            run_import(settings_and_logs(), source, bucket=bucket, prefix=prefix, after=after, dry_run=dry_run)
+        )
+        raise typer.Exit(0 if complete else EXIT_FAILURE)
+
+
 @app.command()
 def rejected(
     bucket: Annotated[str | None, typer.Option(help="Only this bucket.")] = None,

@@ -226,11 +226,16 @@ def _user_metadata(request: ImageRequest) -> dict[str, str]:
     metadata = {**request.metadata, REQUEST_ID: quote(request.request_id, safe="")}
     if request.external_id:
         metadata[EXTERNAL_ID] = quote(request.external_id, safe="")
+    return checked_metadata(metadata)
+
+
+def checked_metadata(metadata: dict[str, str]) -> dict[str, str]:
+    """An object's user metadata if it is not too much for S3. Raises RequestRefused."""
     # As MinIO counts it, with the prefix of the headers. Sent far more, it just hangs up, as if it were down.
     size = sum(len(USER_METADATA_PREFIX) + len(name) + len(value) for name, value in metadata.items())
     if size > MAX_METADATA_BYTES:
         raise RequestRefused(
-            f"metadata, request id and external id take {size:,} bytes in the object's metadata, percent-encoded; "
+            f"the object's metadata would take {size:,} bytes, with its ids and percent-encoded; "
             f"{MAX_METADATA_BYTES:,} are allowed"
         )
     return metadata
