@@ -74,11 +74,12 @@ class Import:
             self.console.print(f"{picture.id} {shown(picture.meta_uuid)}: {shown(result.why)}", soft_wrap=True)
 
     def tell(self, *, dry_run: bool) -> None:
-        """Print the counts, and where to go on."""
+        """Print the counts, and from which id on an import can go on."""
         said = [f"{self.counts[outcome]:,} {outcome}" for outcome in Outcome if self.counts[outcome]]
-        self.console.print(("nothing written; would be: " if dry_run else "") + (", ".join(said) or "no rows"))
+        beginning = "nothing written; would be: " if dry_run else ""
+        self.console.print(beginning + (", ".join(said) or "no rows"), soft_wrap=True)
         if self.last_id is not None:
-            self.console.print(f"all rows up to the id {self.last_id} were dealt with; --after goes on there")
+            self.console.print(f"all rows up to the id {self.last_id} were dealt with", soft_wrap=True)
 
     @property
     def complete(self) -> bool:
@@ -123,19 +124,20 @@ async def run_import(
 
 
 async def _import(rows: Rows, copier: Copier, *, after: int) -> bool:
-    with progress_bar() as progress:
-        done = Import(progress.console)
-        task = progress.add_task(f"importing to {copier.bucket}", total=await rows.count(after=after))
+    progress = progress_bar()
+    done = Import(progress.console)
+    task = progress.add_task(f"importing to {copier.bucket}", total=await rows.count(after=after))
 
-        async def one(picture: Picture) -> None:
-            done.note(picture, await copier.copy(picture))
-            progress.advance(task)
+    async def one(picture: Picture) -> None:
+        done.note(picture, await copier.copy(picture))
+        progress.advance(task)
 
-        try:
+    try:
+        with progress:
             async with aclosing(rows.pages(after=after)) as pages:
                 async for page in pages:
                     await side_by_side([one(picture) for picture in page], limit=CONCURRENCY)
                     done.last_id = page[-1].id
-        finally:
-            done.tell(dry_run=copier.dry_run)
+    finally:
+        done.tell(dry_run=copier.dry_run)
     return done.complete

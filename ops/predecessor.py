@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -12,13 +12,14 @@ from urllib.parse import quote
 from sqlalchemy import column, func, select, table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from schemas.errors import ObjectTooLarge, PreconditionFailed, RequestRefused
-from schemas.records import EXTERNAL_ID, ObjectRef
+from schemas.errors import ObjectTooLarge, ObjectUnreadable, PreconditionFailed, RequestRefused
+from schemas.records import EXTERNAL_ID, ObjectRef, ObjectState
 from stores.catalog.engine import fetch
 from stores.objects.left_out import LeftOut
 from stores.objects.ports import ObjectReader, ObjectWriter
 from streams.carry_out_request import checked_metadata
 from streams.patience import Patience
+from streams.scope import scoped
 
 PAGE: Final = 500
 """Rows that are read at once."""
@@ -70,7 +71,7 @@ class Rows:
         [[count]] = await self.patience.run(lambda: fetch(self.engine, query))
         return int(count)
 
-    async def pages(self, *, after: int = 0) -> AsyncIterator[list[Picture]]:
+    async def pages(self, *, after: int = 0) -> AsyncGenerator[list[Picture], None]:
         """The rows with a greater id in its order, a page at a time. Raises as :meth:`count`."""
         while page := await self._page(after):
             yield page
@@ -88,6 +89,7 @@ class Outcome(StrEnum):
     PRESENT = "there already"
     MISSING = "without an object"
     DIFFERS = "with another MD5"
+    UNREADABLE = "unreadable"
     OCCUPIED = "whose key is occupied"
     REFUSED = "refused"
 
@@ -125,6 +127,8 @@ class Copier:
         """Copy the picture unless it is there already. Safe to repeat. Raises Outage that outlasts the retry budget."""
         try:
             return await self.patience.run(lambda: self._copy(picture))
+        except ObjectUnreadable as error:
+            return Result(Outcome.UNREADABLE, str(error))
         except PreconditionFailed as error:
             return Result(Outcome.OCCUPIED, str(error))
         except (RequestRefused, ObjectTooLarge) as error:
@@ -139,13 +143,18 @@ class Copier:
             if metadata.items() <= present.metadata.items():
                 return Result(Outcome.PRESENT)
             return Result(Outcome.OCCUPIED, f"{ref} is another object")
-        original, data = ObjectRef(self.source_bucket, picture.file_path), bytearray()
-        state = await self.source.read(original, data.extend, max_bytes=self.max_bytes)
+        original = ObjectRef(self.source_bucket, picture.file_path)
+        state, data = await scoped(original, lambda: self._read(original), self.source)
         if state is None:
             return Result(Outcome.MISSING, f"there is no object {original}")
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
         if md5 != picture.hash_code.lower():
             return Result(Outcome.DIFFERS, f"{original} has the MD5 {md5}, and the row {picture.hash_code}")
         if not self.dry_run:
-            await self.objects.put(ref, bytes(data), content_type=state.content_type, metadata=metadata, if_absent=True)
+            await self.objects.put(ref, data, content_type=state.content_type, metadata=metadata, if_absent=True)
         return Result(Outcome.COPIED)
+
+    async def _read(self, ref: ObjectRef) -> tuple[ObjectState | None, bytes]:
+        data = bytearray()
+        state = await self.source.read(ref, data.extend, max_bytes=self.max_bytes)
+        return state, bytes(data)

@@ -106,8 +106,9 @@ def test_pictures_are_imported_and_their_old_links_lead_to_them(
     assert first.returncode == 1, first.stderr
     assert f"\n2 copied, {left_out}\n" in first.stderr
     for number, why in ((3, "there is no object"), (4, "has the MD5"), (5, "can't be segments")):
-        assert f"\n{number} {rows[number - 1]['meta_uuid']}: " in first.stderr
-        assert why in first.stderr
+        [line] = [line for line in first.stderr.splitlines() if line.startswith(f"{number} ")]
+        assert line.startswith(f"{number} {rows[number - 1]['meta_uuid']}: ")
+        assert why in line
     assert "\x1b[31m" not in first.stderr
     objects = imported()
     assert set(objects) == {"imported/uuid-1/beach.png", "imported/ü 日本/Strand 1.png"}
@@ -128,3 +129,11 @@ def test_pictures_are_imported_and_their_old_links_lead_to_them(
     assert api.get(f"/meta/image/{rows[0]['hash_code']}").json()["data"]["hash_code"] == rows[0]["hash_code"]
     for key in objects:
         live.delete(str(key))
+
+
+def test_another_database_is_refused(live: Live, bucket: str, tmp_path: Path) -> None:
+    """One without the predecessor's table asks for other settings, and has no traceback."""
+    result = import_predecessor(live, tmp_path, live.environment["TWINLENS_DATABASE__URL"], bucket)
+    assert (result.returncode, "image_meta" in result.stderr) == (78, True), result.stderr
+    assert "settings: the predecessor's database: " in result.stderr
+    assert "Traceback" not in result.stderr

@@ -17,6 +17,7 @@ from ops.cli import app
 from schemas.settings import PREFIX, Settings, setting_names
 
 RUNNER = CliRunner()
+IMPORT = ["import-predecessor", "--endpoint", "127.0.0.1:9", "--access-key", "a", "--secret-key", "s", "--database"]
 
 
 @pytest.fixture
@@ -76,6 +77,9 @@ def test_add_tells_what_failed(run: Run, tmp_path: Path) -> None:
         (["add", "nowhere"], 1, "error: there is no file or folder nowhere"),
         (["add", ".", "--bucket", "other"], 78, "other is not among objects.buckets"),
         (["add", "."], 1, "no pictures were found there"),
+        ([*IMPORT, "mysql://u:p@h/d"], 78, "--database has to begin with mysql+asyncmy://, not mysql://"),
+        ([*IMPORT, "nothing"], 78, "--database is no URL"),
+        ([*IMPORT, "mysql+asyncmy://h/d", "--bucket", "other"], 78, "other is not among objects.buckets"),
         (["forget-bucket", "pictures"], 1, "pictures is among objects.buckets"),
         (["search", "nowhere.jpg"], 1, "nowhere.jpg can't be read: No such file or directory"),
         (["search", "here.txt", "--api", "http://127.0.0.1:1"], 75, "api: no query service answers at"),

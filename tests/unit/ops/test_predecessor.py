@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from typer.main import get_command
 
+from ops.cli import app
 from ops.predecessor import PAGE, Copier, Outcome, Picture, Result, Rows
 from schemas.errors import ObjectStoreOutage
 from schemas.records import EXTERNAL_ID, ObjectRef
@@ -76,7 +79,7 @@ async def test_what_was_copied_is_not_read_again() -> None:
         ({"file_path": "meta/image/gone.jpg"}, Outcome.MISSING, "there is no object old/meta/image/gone.jpg"),
         ({"hash_code": "f" * 32}, Outcome.DIFFERS, f"has the MD5 {MD5}, and the row {'f' * 32}"),
         ({"file_name": "../x.jpg"}, Outcome.REFUSED, "'.' and '..' can't be segments"),
-        ({"file_path": "a//b"}, Outcome.REFUSED, "a segment is empty"),
+        ({"file_path": "a//b"}, Outcome.UNREADABLE, "a segment is empty"),
         ({"file_name": "Thumbs.db"}, Outcome.REFUSED, "objects.exclude"),
         ({"meta_uuid": "日" * 250}, Outcome.REFUSED, "2,048 are allowed"),
     ],
@@ -127,6 +130,13 @@ async def test_a_dry_run_checks_everything_and_writes_nothing() -> None:
     assert not objects.present(NEW)
 
 
+async def test_an_original_that_can_not_be_read_is_left_out_alone() -> None:
+    """While its bucket answers, the import goes on."""
+    source, objects = stores()
+    source.denied.add(ObjectRef(OLD, old_picture().file_path))
+    assert (await copier(source, objects).copy(old_picture())).outcome is Outcome.UNREADABLE
+
+
 async def test_an_outage_is_nobodys_missing_object() -> None:
     """It ends the import once the retry budget is used up, and no picture counts as left out."""
     source, objects = stores()
@@ -158,3 +168,13 @@ async def test_rows_are_read_in_pages_by_their_ids(engine: AsyncEngine) -> None:
     assert [picture.id for page in pages for picture in page] == list(range(6, 3 * (PAGE + 3), 3))
     assert pages[0][0] == Picture(6, "uuid", "md5", "2.jpg", "path")
     assert (await rows.count(), await rows.count(after=3)) == (PAGE + 2, PAGE + 1)
+
+
+def test_the_guide_names_every_option_and_every_reason() -> None:
+    """docs/migration.md leads through the command as it is."""
+    guide = (Path(__file__).parents[3] / "docs" / "migration.md").read_text(encoding="utf-8")
+    command = get_command(app).commands["import-predecessor"]  # type: ignore[attr-defined]  # it is a group
+    names = {parameter.envvar or parameter.opts[0] for parameter in command.params}
+    assert {name for name in names if name not in guide} == set()
+    assert set(re.findall(r"TWINLENS_PREDECESSOR_\w+", guide)) <= names
+    assert [outcome for outcome in Outcome if outcome.is_failure and f"| `{outcome}` |" not in guide] == []
