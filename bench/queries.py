@@ -35,6 +35,17 @@ from schemas.records import ObjectRef
 CLIENTS = (1, 8, 64)
 STALLED = 200
 ATTACKERS = 4
+STATUS_PAGES = 50
+STATUS_EVERY_S = 3.0
+STATUS_ASKS = (
+    "/v1/stats",
+    "/v1/stats/throughput?minutes=60",
+    "/v1/stats/rejections",
+    "/v1/images?state=pending&limit=8&order=oldest",
+    "/v1/images?state=rejected&limit=8",
+)
+"""What query_api/web/js/views/status.js asks for."""
+TURNS = 3
 _BESIDE = 4
 _COPY = "jpeg-10"
 
@@ -123,7 +134,24 @@ async def _figures(bench: Bench, requests: _Requests, ceiling: Ceiling) -> list[
             figures += _details(
                 "id, 4 beside 26 MB", await _timed(running, requests, requests.folders["id"], _BESIDE, scale.load_s)
             )
+        figures += await _beside_status_pages(running, requests, scale.load_s)
     return figures
+
+
+async def _beside_status_pages(running: Running, requests: _Requests, seconds: float) -> list[Figure]:
+    """Searches of 8 clients with many status pages open, beside the same without, in turns."""
+    folder, alone, beside = requests.folders["id"], [], []
+    for _ in range(TURNS):
+        alone.append(await _timed(running, requests, folder, 8, seconds / TURNS))
+        async with _watched(requests.api):
+            beside.append(await _timed(running, requests, folder, 8, seconds / TURNS))
+    without, with_pages = (
+        quantile([ms for found, _ in turns for ms in found.milliseconds], 0.99) for turns in (alone, beside)
+    )
+    return [
+        Figure("p99", with_pages, "ms", without, of=f"id, 8 beside {STATUS_PAGES} status pages"),
+        Figure("status_pages_p99", with_pages / without, ""),
+    ]
 
 
 async def _timed(running: Running, requests: _Requests, folder: Path, clients: int, seconds: float) -> Timed:
@@ -171,6 +199,25 @@ async def _stalled(requests: _Requests) -> AsyncIterator[None]:
     finally:
         for writer in writers:
             writer.close()
+
+
+@asynccontextmanager
+async def _watched(api: str) -> AsyncIterator[None]:
+    """Status pages that are open: each asks what the page's script asks, as often as that."""
+    async with httpx.AsyncClient(base_url=api, timeout=60, limits=httpx.Limits(max_connections=None)) as client:
+
+        async def look(number: int) -> None:
+            await asyncio.sleep(STATUS_EVERY_S * number / STATUS_PAGES)
+            while True:
+                await asyncio.gather(asyncio.sleep(STATUS_EVERY_S), *map(client.get, STATUS_ASKS))
+
+        pages = [asyncio.create_task(look(number)) for number in range(STATUS_PAGES)]
+        try:
+            yield
+        finally:
+            for page in pages:
+                page.cancel()
+            await asyncio.gather(*pages, return_exceptions=True)
 
 
 @asynccontextmanager
