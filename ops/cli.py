@@ -15,6 +15,7 @@ import typer
 from ops import dead_letters, grants
 from ops.logs import configure_logging
 from ops.models import commands as models
+from ops.scanning import TIME_LIMIT_S, TimeLimit
 from ops.terminal import plain, stderr, stdout, visible_json
 from schemas.errors import ConfigurationError, Outage, RequestRefused, TwinlensError
 from schemas.settings import Settings, load_settings
@@ -106,12 +107,12 @@ def worker(
 
 
 @app.command()
-def recount() -> None:
+def recount(time_limit: TimeLimit = TIME_LIMIT_S) -> None:
     """Count images and contents anew, should the kept figures ever be wrong. Reads all rows; nobody is kept waiting."""
     from ops.recount import run_recount
 
     with friendly_errors():
-        asyncio.run(run_recount(settings_and_logs()))
+        asyncio.run(run_recount(settings_and_logs(), limit_s=time_limit))
         typer.echo("recounted")
 
 
@@ -282,12 +283,15 @@ def rejected(
     bucket: Annotated[str | None, typer.Option(help="Only this bucket.")] = None,
     reason: Annotated[str | None, typer.Option(help="Only this reason, as too_many_pixels.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
+    time_limit: TimeLimit = TIME_LIMIT_S,
 ) -> None:
     """List objects and pictures that were rejected, with reason, time and attempts."""
     from ops.retry import list_rejected
 
     with friendly_errors():
-        asyncio.run(list_rejected(settings_and_logs(), bucket=bucket, reason=reason, as_json=as_json))
+        asyncio.run(
+            list_rejected(settings_and_logs(), bucket=bucket, reason=reason, as_json=as_json, limit_s=time_limit)
+        )
 
 
 @app.command()
@@ -295,6 +299,7 @@ def retry(
     only_rejected: Annotated[bool, typer.Option("--rejected", help="What was rejected; has to be said.")] = False,
     bucket: Annotated[str | None, typer.Option(help="Only this bucket.")] = None,
     reason: Annotated[str | None, typer.Option(help="Only this reason, as too_many_pixels.")] = None,
+    time_limit: TimeLimit = TIME_LIMIT_S,
 ) -> None:
     """Have everything that was rejected looked at again, after a limit was raised or a bug was mended."""
     from ops.retry import run_retry
@@ -302,7 +307,7 @@ def retry(
     with friendly_errors():
         if not only_rejected:
             raise RequestRefused("say what to try again: twinlens retry --rejected")
-        asked = asyncio.run(run_retry(settings_and_logs(), bucket=bucket, reason=reason))
+        asked = asyncio.run(run_retry(settings_and_logs(), bucket=bucket, reason=reason, limit_s=time_limit))
         typer.echo(f"asked for another look at {asked:,}")
 
 
@@ -317,6 +322,7 @@ def duplicates(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one line per picture.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per group.")] = False,
     data: DataOption = Path(".twinlens"),
+    time_limit: TimeLimit = TIME_LIMIT_S,
 ) -> None:
     """List groups of duplicates."""
     from ops.duplicates import Output, run_duplicates
@@ -326,7 +332,9 @@ def duplicates(
     with friendly_errors(), interruptible():
         use_running_stack(data)
         found = asyncio.run(
-            run_duplicates(settings_and_logs(), near=near, bucket=bucket, min_score=min_score, output=output)
+            run_duplicates(
+                settings_and_logs(), near=near, bucket=bucket, min_score=min_score, output=output, limit_s=time_limit
+            )
         )
         if output is Output.TABLE:
             typer.echo(f"{found} groups")

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from imaging.model_spec import load_spec
+from ops.scanning import scanning
 from ops.terminal import json_text, shown, stdout, visible
 from query_api.duplicates import Group, exact_groups, near_groups
 from schemas.settings import Settings
@@ -29,32 +30,37 @@ CSV_HEADER = ("group", "score", "bucket", "key", "sha256", "size", "width", "hei
 
 
 async def run_duplicates(
-    settings: Settings, *, near: bool, bucket: str | None, min_score: float | None, output: Output
+    settings: Settings, *, near: bool, bucket: str | None, min_score: float | None, output: Output, limit_s: float
 ) -> int:
-    """Print every group as it is found, in bounded memory; how many there are. Raises Outage."""
+    """Print every group as it is found, in bounded memory; how many there are.
+
+    Raises Outage, and ScanTooLong after ``limit_s`` seconds.
+    """
     printing = _printer(output)
     count = 0
-    async for group in _groups(settings, near=near, bucket=bucket, min_score=min_score):
-        count += 1
-        printing(count, group)
+    async with scanning("contents looked at", limit_s=limit_s, streams=True) as looked_at:
+        async for group in _groups(settings, near=near, bucket=bucket, min_score=min_score):
+            looked_at(1)
+            if group is not None:
+                count += 1
+                printing(count, group)
     return count
 
 
 async def _groups(
     settings: Settings, *, near: bool, bucket: str | None, min_score: float | None
-) -> AsyncIterator[Group]:
+) -> AsyncIterator[Group | None]:
+    """The group that each content leads, or None."""
     catalog = SqlCatalogReader(create_engine(settings.database), settings.objects.buckets)
     vectors = MilvusVectors(settings.vectors)
     try:
         if near:
             least = load_spec(settings.model.spec).copy_threshold if min_score is None else min_score
             async for step in near_groups(catalog, vectors, bucket=bucket, min_score=least):
-                if step.group is not None:
-                    yield step.group
+                yield step.group
         else:
             async for exact in exact_groups(catalog, bucket=bucket):
-                if exact.group is not None:
-                    yield exact.group
+                yield exact.group
     finally:
         await vectors.close()
         await catalog.close()

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from ops.terminal import stderr
 
 
-def progress_bar(console: Console | None = None) -> Progress:
+def progress_bar(console: Console | None = None, *, hidden: bool = False) -> Progress:
     """A bar with a description, a count and the time; without a terminal only its end is printed."""
     return Progress(
         SpinnerColumn(),
@@ -17,4 +17,7 @@ def progress_bar(console: Console | None = None) -> Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=console or stderr(),
+        # rich would send to standard error what is printed to standard output meanwhile.
+        redirect_stdout=False,
+        disable=hidden,
     )

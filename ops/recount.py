@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from ops.scanning import scanning
 from schemas.settings import Settings
 from stores.catalog.engine import create_engine
 from stores.catalog.sql import SqlCatalog
 
 
-async def run_recount(settings: Settings) -> None:
-    """Count what is kept of figures anew. Raises CatalogOutage."""
-    catalog = SqlCatalog(create_engine(settings.database))
+async def run_recount(settings: Settings, *, limit_s: float) -> None:
+    """Count what is kept of figures anew. Raises CatalogOutage, and ScanTooLong after ``limit_s`` seconds."""
+    # One statement reads all images: it may take longer than a statement of the workers.
+    catalog = SqlCatalog(create_engine(settings.database.model_copy(update={"timeout_s": limit_s})))
     try:
-        await catalog.recount()
+        async with scanning("contents counted", limit_s=limit_s) as counted:
+            await catalog.recount(counted)
     finally:
         await catalog.close()

@@ -6,20 +6,26 @@ from typing import Any
 
 from rich.table import Table
 
+from ops.scanning import scanning
 from ops.terminal import json_text, shown, stdout
 from schemas.errors import ConfigurationError
 from schemas.settings import Settings
 from streams.composition import worker_parts
 from streams.retry import PAGE, Rejected, rejected, retry
 
+LOOKED_AT = "objects and contents looked at"
 
-async def run_retry(settings: Settings, *, bucket: str | None, reason: str | None) -> int:
-    """Ask for another look at everything that is rejected; how many. Raises Outage, ConfigurationError."""
+
+async def run_retry(settings: Settings, *, bucket: str | None, reason: str | None, limit_s: float) -> int:
+    """Ask for another look at everything that is rejected; how many.
+
+    Raises Outage, ConfigurationError, and ScanTooLong after ``limit_s`` seconds.
+    """
     asked = 0
-    async with worker_parts(settings) as parts:
+    async with worker_parts(settings) as parts, scanning(LOOKED_AT, limit_s=limit_s) as looked_at:
         for name in _buckets(settings, bucket):
             waiting: list[Rejected] = []
-            async for entry in rejected(parts.ports.catalog, name, reason=reason):
+            async for entry in rejected(parts.ports.catalog, name, reason=reason, looked_at=looked_at):
                 waiting.append(entry)
                 if len(waiting) == PAGE:
                     asked += await retry(waiting, parts.ports)
@@ -28,12 +34,14 @@ async def run_retry(settings: Settings, *, bucket: str | None, reason: str | Non
     return asked
 
 
-async def list_rejected(settings: Settings, *, bucket: str | None, reason: str | None, as_json: bool) -> None:
-    """Print everything that is rejected, with reason, time and attempts."""
+async def list_rejected(
+    settings: Settings, *, bucket: str | None, reason: str | None, as_json: bool, limit_s: float
+) -> None:
+    """Print everything that is rejected, with reason, time and attempts. Raises ScanTooLong."""
     table = Table("object", "reason", "decided", "attempts")
-    async with worker_parts(settings) as parts:
+    async with worker_parts(settings) as parts, scanning(LOOKED_AT, limit_s=limit_s, streams=as_json) as looked_at:
         for name in _buckets(settings, bucket):
-            async for entry in rejected(parts.ports.catalog, name, reason=reason):
+            async for entry in rejected(parts.ports.catalog, name, reason=reason, looked_at=looked_at):
                 if as_json:
                     print(json_text(_as_json(name, entry)))  # noqa: T201 - the answer
                     continue

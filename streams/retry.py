@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import batched
@@ -29,14 +29,24 @@ class Rejected:
     """Some object that holds it."""
 
 
-async def rejected(catalog: Catalog, bucket: str, *, reason: str | None = None) -> AsyncIterator[Rejected]:
-    """Everything that is rejected in a bucket, objects first, in bounded memory; ``reason`` is a slug."""
+async def rejected(
+    catalog: Catalog,
+    bucket: str,
+    *,
+    reason: str | None = None,
+    looked_at: Callable[[int], object] = lambda _number: None,
+) -> AsyncIterator[Rejected]:
+    """Everything that is rejected in a bucket, objects first, in bounded memory; ``reason`` is a slug.
+
+    All rows of the bucket are read; ``looked_at`` is told how many each step has looked at.
+    """
     after = ""
     while images := await catalog.page_of_images(bucket, prefix="", after=after, limit=PAGE):
         for image in images:
             if image.reason is not None and reason in (None, image.reason.slug):
                 yield _object(image)
         after = images[-1].key
+        looked_at(len(images))
     after = ""
     while contents := await catalog.page_of_contents(bucket, after=after, limit=PAGE):
         refused = [row for row in contents if row.state is ContentState.REJECTED]
@@ -46,6 +56,7 @@ async def rejected(catalog: Catalog, bucket: str, *, reason: str | None = None) 
             if reason in (None, (row.reason or UNKNOWN).slug):
                 yield _content(row, oldest.get(row.id, []))
         after = contents[-1].sha256
+        looked_at(len(contents))
 
 
 def _object(image: ImageRecord) -> Rejected:

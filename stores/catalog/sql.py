@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime
 from itertools import batched
@@ -340,13 +340,16 @@ class SqlCatalog(Catalog):
         async with self.transaction() as tx:
             return await figures.fold(tx, now, on_sqlite=self._on_sqlite)
 
-    async def recount(self) -> None:
-        """Count anew what is kept of figures, while others write. Reads images and contents from end to end."""
+    async def recount(self, counted: Callable[[int], object] = lambda _number: None) -> None:
+        """Count anew what is kept of figures, while others write. Reads images and contents from end to end.
+
+        ``counted`` is told how many contents each step has counted.
+        """
         async with self.transaction(repeatable=True) as tx:
             await figures.recount(tx, on_sqlite=self._on_sqlite)
-        await self._recount_objects()
+        await self._recount_objects(counted)
 
-    async def _recount_objects(self) -> None:
+    async def _recount_objects(self, counted: Callable[[int], object]) -> None:
         """Count anew how many objects each content has. Only those that are wrong are locked, one at a time."""
         last = {"of_bucket": "", "of_sha256": ""}
         while page := await self.rows(figures.MISCOUNTED, last):
@@ -356,6 +359,7 @@ class SqlCatalog(Catalog):
                     async with self.transaction() as tx:
                         await tx.lock_contents([ContentId(bucket, sha256)])
                         await tx.write(figures.COUNT_OBJECTS, last)
+            counted(len(page))
 
     async def check(self) -> None:
         if self._schema_is_current:
