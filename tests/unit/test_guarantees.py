@@ -1,4 +1,4 @@
-"""What docs/guarantees.md and docs/security.md name is there: tests, and planted bugs, and all of the bugs."""
+"""What docs name is there: tests, files, and planted bugs, and all of the bugs."""
 
 from __future__ import annotations
 
@@ -28,3 +28,12 @@ def test_every_planted_bug_is_listed() -> None:
     """The table is that of the simulation."""
     listed = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", GUARANTEES, re.MULTILINE))
     assert listed == {name: bug.wrong for name, bug in BUGS.items()}
+
+
+@pytest.mark.parametrize("page", ["architecture", "contributing"])
+def test_every_file_that_is_named_is_there(page: str) -> None:
+    """A newcomer who follows the guide finds what it names."""
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    named = re.findall(r"`((?:schemas|imaging|stores|streams|query_api|ops|tests|docs)/[\w./]*)", text)
+    assert len(named) > 20
+    assert [path for path in named if not (ROOT / path).exists()] == []
