@@ -37,6 +37,7 @@ _WITH_A_MODEL: Mapping[str, Goal] = {
     "queries.upload_1_of_parts": Goal(Bound.AT_MOST, 1.25),
     "queries.upload_64_of_ceiling": Goal(Bound.AT_LEAST, 0.7),
     "queries.status_pages_p99": Goal(Bound.AT_MOST, 1.5),
+    "queries.hostile_p99": Goal(Bound.AT_MOST, 2.0),
 }
 _ALWAYS: Mapping[str, Goal] = {
     "pipeline.servers": Goal(Bound.AT_MOST, 8),

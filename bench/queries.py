@@ -12,9 +12,10 @@ import argparse
 import asyncio
 import dataclasses
 import json
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -50,6 +51,7 @@ _BESIDE = 4
 _COPY = "jpeg-10"
 
 type Timed = tuple[Load, Spent]
+type Others = Callable[[_Requests], AbstractAsyncContextManager[None]]
 
 
 def measure(bench: Bench) -> Result:
@@ -134,24 +136,22 @@ async def _figures(bench: Bench, requests: _Requests, ceiling: Ceiling) -> list[
             figures += _details(
                 "id, 4 beside 26 MB", await _timed(running, requests, requests.folders["id"], _BESIDE, scale.load_s)
             )
-        figures += await _beside_status_pages(running, requests, scale.load_s)
+        for name, others in {"status_pages": _watched, "hostile": _hostile}.items():
+            figures.append(await _beside(name, others, running, requests, scale.load_s))
     return figures
 
 
-async def _beside_status_pages(running: Running, requests: _Requests, seconds: float) -> list[Figure]:
-    """Searches of 8 clients with many status pages open, beside the same without, in turns."""
+async def _beside(name: str, others: Others, running: Running, requests: _Requests, seconds: float) -> Figure:
+    """How much longer the slowest searches of 8 clients take beside others than alone, in turns."""
     folder, alone, beside = requests.folders["id"], [], []
     for _ in range(TURNS):
         alone.append(await _timed(running, requests, folder, 8, seconds / TURNS))
-        async with _watched(requests.api):
+        async with others(requests):
             beside.append(await _timed(running, requests, folder, 8, seconds / TURNS))
-    without, with_pages = (
+    without, with_others = (
         quantile([ms for found, _ in turns for ms in found.milliseconds], 0.99) for turns in (alone, beside)
     )
-    return [
-        Figure("p99", with_pages, "ms", without, of=f"id, 8 beside {STATUS_PAGES} status pages"),
-        Figure("status_pages_p99", with_pages / without, ""),
-    ]
+    return Figure(f"{name}_p99", with_others / without, "")
 
 
 async def _timed(running: Running, requests: _Requests, folder: Path, clients: int, seconds: float) -> Timed:
@@ -202,9 +202,25 @@ async def _stalled(requests: _Requests) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _watched(api: str) -> AsyncIterator[None]:
+async def _hostile(requests: _Requests) -> AsyncIterator[None]:
+    """Those of tests/integration/test_hostile_clients.py, though no keys tell others from them."""
+    host, port = requests.address
+    attacking = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.integration.hostile_clients", host, str(port)
+    )
+    try:
+        yield
+    finally:
+        attacking.kill()
+        await attacking.wait()
+
+
+@asynccontextmanager
+async def _watched(requests: _Requests) -> AsyncIterator[None]:
     """Status pages that are open: each asks what the page's script asks, as often as that."""
-    async with httpx.AsyncClient(base_url=api, timeout=60, limits=httpx.Limits(max_connections=None)) as client:
+    async with httpx.AsyncClient(
+        base_url=requests.api, timeout=60, limits=httpx.Limits(max_connections=None)
+    ) as client:
 
         async def look(number: int) -> None:
             await asyncio.sleep(STATUS_EVERY_S * number / STATUS_PAGES)

@@ -10,6 +10,8 @@ from contextlib import suppress
 ADDRESSES = [f"127.0.0.{number}" for number in range(11, 17)]
 FLOOD_PAUSE_S = 0.02
 """Between the requests of one flood: this process shares the machine with the service, and must leave it some."""
+REFUSED_PAUSE_S = 1.0
+"""Before an attack begins anew that was refused or broken off."""
 _HEAD = b" HTTP/1.1\r\nHost: localhost\r\n"
 _NESTED = b"[" * 65536
 
@@ -76,7 +78,7 @@ ATTACKS: dict[Attack, int] = {slow_body: 8, slow_upload: 8, slow_head: 8, big_he
 
 
 async def again_and_again(attack: Attack, host: str, port: int, address: str) -> None:
-    """A new connection as soon as the last one is ended, and a moment."""
+    """A new connection some time after the last one is ended."""
     while True:
         with suppress(OSError):
             reader, writer = await asyncio.open_connection(host, port, local_addr=(address, 0))
@@ -84,7 +86,7 @@ async def again_and_again(attack: Attack, host: str, port: int, address: str) ->
                 await attack(reader, writer)
             finally:
                 writer.close()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(REFUSED_PAUSE_S)
 
 
 async def attack_from_everywhere(host: str, port: int) -> None:
