@@ -132,13 +132,8 @@ async def _seen(ref: ObjectRef, ports: RequestPorts) -> ObjectState | None:
     async def head() -> ObjectState | None:
         return await ports.objects.head(ref)
 
-    try:
-        async with _denials_told_apart(ref, ports):
-            return await head()
-    except ObjectStoreOutage as error:
-        if _is_late(error):
-            raise ObjectUnreadable(str(error), code=error.code) from error
-        raise
+    async with _scoped(ref, ports, waits_for_late=False):
+        return await head()
 
 
 def _is_late(error: Exception) -> bool:
@@ -146,13 +141,17 @@ def _is_late(error: Exception) -> bool:
 
 
 @asynccontextmanager
-async def _denials_told_apart(ref: ObjectRef, ports: RequestPorts) -> AsyncIterator[None]:
-    """Raise ObjectUnreadable where the server refuses this object, and BucketOutage where the bucket is away."""
+async def _scoped(ref: ObjectRef, ports: RequestPorts, *, waits_for_late: bool) -> AsyncIterator[None]:
+    """Raise ObjectUnreadable where the server refuses this object, and BucketOutage where the bucket is away.
+
+    Unless it ``waits_for_late``, an object about which the server gives no answer is unreadable, too.
+    """
     try:
         yield
     except ObjectStoreOutage as error:
+        # Raises its own: what the check meets is not about the object.
         await check_bucket(ref.bucket, ports.objects)
-        if error.definite:
+        if error.definite or (_is_late(error) and not waits_for_late):
             raise ObjectUnreadable(str(error), code=error.code) from error
         raise
 
@@ -195,7 +194,7 @@ async def _put(
             if outcome is not None:
                 return outcome
         with suppress(PreconditionFailed):
-            async with _denials_told_apart(ref, ports):
+            async with _scoped(ref, ports, waits_for_late=True):
                 await ports.objects.put(
                     ref,
                     data,

@@ -43,6 +43,10 @@ _PASSING: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQ
 _TROUBLES: Final = (MinioException, HTTPError, aiohttp.ClientError, TimeoutError, ParseError)
 """What the clients raise when the server or the network does not answer as it should; minio-py parses any XML."""
 
+_NO_ANSWER: Final = (TimeoutError, urllib3.exceptions.TimeoutError)
+_NO_CONNECTION: Final = (aiohttp.ConnectionTimeoutError, urllib3.exceptions.ConnectTimeoutError)
+"""Timeouts, too, by their classes, even where a connection is refused."""
+
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
@@ -57,7 +61,9 @@ def translated(what: str) -> Iterator[None]:
         code = error.response.headers.get(ERROR_CODE_HEADER, error.code)
         raise verdict(error.response.status, code, f"{what}: {code}: {error.message}") from error
     except _TROUBLES as error:
-        code = TIMEOUT if isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError) else "ConnectionBroken"
+        code = (
+            TIMEOUT if isinstance(error, _NO_ANSWER) and not isinstance(error, _NO_CONNECTION) else "ConnectionBroken"
+        )
         raise ObjectStoreOutage(f"{what}: {str(error) or type(error).__name__}", code=code) from error
 
 

@@ -265,6 +265,16 @@ async def test_broken_answers_are_outages(answer: bytes) -> None:
         await opened.close()
 
 
+async def test_a_server_that_refuses_connections_does_not_hang() -> None:
+    """Both clients call a refused connection a kind of timeout; what is known of it is that nobody was asked."""
+    opened = S3Objects(ObjectSettings(endpoint=f"127.0.0.1:{free_port()}", timeout_s=0.5))
+    for call in (opened.head(ObjectRef("pictures", "a")), opened.check("pictures"), keys_of(opened, "pictures")):
+        with pytest.raises(ObjectStoreOutage) as failure:
+            await call
+        assert failure.value.code != TIMEOUT
+    await opened.close()
+
+
 async def test_a_server_that_hangs_is_an_outage_after_the_time_limit() -> None:
     """A server that takes the request and never answers ends in an outage, and no retry doubles the time."""
     with silent_port() as port:

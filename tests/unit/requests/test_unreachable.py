@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from schemas.errors import TIMEOUT, MessageRefused, ObjectStoreOutage
+from schemas.image_requests import parse_image_request
 from schemas.messages import RequestOutcome
 from schemas.records import ObjectRef, ObjectState, RequestRecord, RequestResult
 from stores.broker.memory import MemoryOutbox
 from stores.broker.ports import OutgoingMessage
 from stores.objects.memory import MemoryObjects
-from streams.carry_out_request import LATE_HEADS
+from streams.carry_out_request import LATE_HEADS, carry_out
 from streams.requests import BUCKET_WAITED_FOR
 from tests.unit.reconcile.installation import BUCKET
 from tests.unit.requests.producers import KEY, Producers, put_json
@@ -71,6 +72,21 @@ async def test_an_object_that_gives_no_answer_is_asked_for_a_few_times(monkeypat
     await producers.take(put_json("r-1"))
     assert heads == LATE_HEADS
     assert by_id(producers)["r-1"].outcome is RequestResult.REFUSED
+
+
+async def test_a_server_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the check of the bucket meets is not about the object, though it is the same kind of failure."""
+    producers = Producers()
+
+    async def no_answer(_: object) -> None:
+        raise ObjectStoreOutage("no answer", code=TIMEOUT)
+
+    for call in ("head", "check"):
+        monkeypatch.setattr(producers.objects, call, no_answer)
+    request = parse_image_request(put_json("r-1"), {})
+    with pytest.raises(ObjectStoreOutage):
+        await carry_out(request, producers.requests_ports)
+    assert producers.outcomes() == []
 
 
 async def test_an_answer_says_what_an_earlier_attempt_may_have_done() -> None:
