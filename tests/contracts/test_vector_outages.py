@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from schemas.collection import collection_name
+from schemas.collection import collection_name, model_id_of
 from schemas.errors import ConfigurationError, VectorIndexOutage
 from schemas.settings import VectorSettings
 from stores.vectors.memory import MemoryVectors
@@ -96,7 +96,7 @@ async def test_a_collection_that_is_gone_or_not_loaded_is_an_outage(server: tupl
     for call in calls:
         await until(call, through_outages=True)
 
-    for dropped in (client.drop_alias("lost"), client.drop_collection(collection_name("lost", MODEL))):
+    for dropped in (client.drop_alias("lost"), client.drop_collection(collection_name("lost", model_id_of(MODEL)))):
         await dropped
         for call in calls:
             with pytest.raises(VectorIndexOutage):

@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.worker import ExitCode
 from tests.chaos.live import QUICK, WITHOUT_RECONCILE, Live, until
+from tests.chaos.reading import read_topic
 from tests.contracts.waiting import until as until_async
 from tests.e2e.producers import outcomes, put, send, wait_for_outcomes
 from tests.integration.faults import as_text, committed
@@ -22,6 +23,7 @@ from tests.unit.pictures import picture
 pytestmark = pytest.mark.timeout(300)
 
 ROLES = ("ingest", "requests", "index")
+ROUTES = 2
 
 
 @pytest.fixture
@@ -69,15 +71,26 @@ def test_all_goes_on_in_other_topics_made_anew(live: Live) -> None:
     assert ingest is not None
     os.kill(ingest, signal.SIGSTOP)
     live.put("lost.png", picture(51))
+    until(lambda: _announcements(live, "lost.png") >= ROUTES, "both of MinIO's targets have announced it")
     asyncio.run(_delete(live, "bucket-events", "image-requests", "request-outcomes", "image-changes"))
-    os.kill(ingest, signal.SIGCONT)
     live.application.setup()
+    os.kill(ingest, signal.SIGCONT)
+    until(lambda: "made_anew" in _comparisons(live), "a comparison is asked for")
     _put_all(live, 100)
     send(live.place, [put("r-2", "requested.png", picture(52))])
     until(lambda: _is_answered(live, "r-2"), "a request is answered")
     until(lambda: _settled(live), "all is told, the lost event too")
-    wanted = [line["reason"] for line in live.log_events("ingest") if line.get("event") == "reconcile_wanted"]
-    assert "made_anew" in wanted
+
+
+def _announcements(live: Live, key: str) -> int:
+    events = asyncio.run(read_topic(live.place, "bucket-events"))
+    return sum(key.encode() in (value or b"") for _, value in events)
+
+
+def _comparisons(live: Live) -> set[object]:
+    """Why any were asked for."""
+    _start_again(live)
+    return {line["reason"] for line in live.log_events("ingest") if line.get("event") == "reconcile_wanted"}
 
 
 def _put_all(live: Live, first: int) -> None:
