@@ -125,17 +125,19 @@ def create_minio_user(settings: ObjectSettings, access: Access, *, user: str = "
 
 
 def create_milvus_user(settings: VectorSettings, access: Access, *, user: str = "", password: str) -> None:
-    """Create the role with its privileges, and the user who has it; again, set the password anew.
+    """Create the role with its privileges on our collection, and the user who has it; again, set both anew.
 
     The settings' token is an administrator's. Milvus enforces roles only with
-    ``common.security.authorizationEnabled``. Raises VectorIndexOutage.
+    ``common.security.authorizationEnabled``. Raises VectorIndexOutage, also where `twinlens setup` has not run yet.
     """
     user = user or access.user
     privileges = MILVUS_READS if access is Access.READ else (*MILVUS_READS, *MILVUS_WRITES)
     token = settings.token.get_secret_value()
     try:
         client = MilvusClient(uri=settings.uri, token=token, timeout=settings.timeout_s)
-        _grant(client, user, privileges)
+        # Milvus looks at the name that a request has, which is the alias; later versions at the collection's.
+        collections = (settings.alias, client.describe_alias(settings.alias)["collection_name"])
+        _grant(client, user, privileges, collections)
         _set_password(client, settings, user, password)
         client.grant_role(user, user)
         client.close()
@@ -143,11 +145,22 @@ def create_milvus_user(settings: VectorSettings, access: Access, *, user: str = 
         raise VectorIndexOutage(f"create the user {user}: {error.message}") from error
 
 
-def _grant(client: MilvusClient, role: str, privileges: Iterable[tuple[str, str]]) -> None:
+def _grant(client: MilvusClient, role: str, privileges: Iterable[tuple[str, str]], collections: Iterable[str]) -> None:
     if role not in client.list_roles():
         client.create_role(role)
-    for kind, privilege in privileges:
-        client.grant_privilege(role, kind, privilege, "*")
+    wanted = {
+        (kind, privilege, name)
+        for kind, privilege in privileges
+        for name in (collections if kind == "Collection" else ("*",))
+    }
+    for kind, privilege, name in sorted(wanted):
+        client.grant_privilege(role, kind, privilege, name)
+    present = {
+        (grant["object_type"], grant["privilege"], grant["object_name"])
+        for grant in client.describe_role(role)["privileges"]
+    }
+    for kind, privilege, name in sorted(present - wanted):
+        client.revoke_privilege(role, kind, privilege, name)
 
 
 def _set_password(client: MilvusClient, settings: VectorSettings, user: str, password: str) -> None:

@@ -198,11 +198,19 @@ async def _milvus_writer(administrator: VectorSettings) -> MilvusVectors:
 
 
 async def test_milvus_reader_searches_and_can_not_write(guarded_milvus: str) -> None:
-    """Vectors can be searched, read and counted under the reader's role; every change is denied."""
+    """Vectors can be searched, read and counted under the reader's role; every change is denied, and all of others.
+
+    What an earlier version granted beyond that is taken back.
+    """
     administrator = VectorSettings.model_validate({"uri": guarded_milvus, "token": "root:Milvus"})
     root = MilvusVectors(administrator)
     await root.ensure_collection(model_name="sscd", dimension=512)
     await root.close()
+    of_another = MilvusClient(uri=guarded_milvus, token="root:Milvus")
+    of_another.create_collection("private", dimension=4)
+    of_another.create_role(Access.READ.user)
+    of_another.grant_privilege(Access.READ.user, "Collection", "Query", "*")
+    of_another.close()
     writer = await _milvus_writer(administrator)
     for password in (OLD_PASSWORD, PASSWORD, PASSWORD):
         create_milvus_user(administrator, Access.READ, password=password)
@@ -230,6 +238,7 @@ async def test_milvus_reader_searches_and_can_not_write(guarded_milvus: str) -> 
         lambda: client.create_collection("mine", dimension=4),
         lambda: client.drop_alias("twinlens"),
         lambda: client.release_collection("twinlens_sscd"),
+        lambda: client.query("private", filter="id >= 0"),
         lambda: client.create_user("another", "password1"),
     ]
     for call in refused:
