@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import batched
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, Executable, Table, and_, delete, func, insert, literal, select
+from sqlalchemy import ColumnElement, CursorResult, Executable, Table, delete, func, insert, literal, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -21,20 +21,13 @@ from stores.catalog.engine import AnyRow, fetch, on_living_connection, outages
 from stores.catalog.figures import Kind, Tally
 from stores.catalog.migrate import current_is_head
 from stores.catalog.ports import Catalog, CatalogTransaction, Reference
+from stores.catalog.reading.conditions import starts_with
 from stores.catalog.rows import content_record, content_values, image_record, image_values
 
 CHUNK = 500
 """Rows named by one query: SQLite joins no more SELECTs than that."""
 
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
-
-
-def prefix_filter(prefix: str) -> ColumnElement[bool]:
-    """Keys under a prefix, as a range of bytes that an index serves."""
-    clause: ColumnElement[bool] = images.c.object_key >= prefix
-    return (
-        and_(clause, func.substr(images.c.object_key, 1, len(prefix.encode())) == prefix.encode()) if prefix else clause
-    )
 
 
 class SqlTransaction(CatalogTransaction):
@@ -288,8 +281,8 @@ class SqlCatalog(Catalog):
     async def page_of_images(self, bucket: str, *, prefix: str, after: str, limit: int) -> list[ImageRecord]:
         rows = await self.rows(
             select(images)
-            .where(images.c.bucket == bucket, prefix_filter(prefix), images.c.object_key > after)
-            .where(images.c.etag.is_not(None))
+            .where(images.c.bucket == bucket, images.c.object_key > after, images.c.etag.is_not(None))
+            .where(*([starts_with(prefix)] if prefix else []))
             .order_by(images.c.object_key)
             .limit(limit)
         )
@@ -321,7 +314,7 @@ class SqlCatalog(Catalog):
         rows = await self.rows(
             select(func.count())
             .select_from(images)
-            .where(images.c.bucket == bucket, prefix_filter(prefix), images.c.etag.is_not(None))
+            .where(images.c.bucket == bucket, starts_with(prefix), images.c.etag.is_not(None))
         )
         return int(rows[0][0])
 

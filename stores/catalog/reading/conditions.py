@@ -60,7 +60,7 @@ def _ranges(where: ImageFilter) -> Iterator[ColumnElement[bool]]:
     if where.size_max is not None:
         yield images.c.size <= where.size_max
     if where.prefix:
-        yield _starts_with(where.prefix)
+        yield starts_with(where.prefix)
 
 
 def _is_exactly(column: ColumnElement[Any], value: str) -> ColumnElement[bool]:
@@ -68,8 +68,11 @@ def _is_exactly(column: ColumnElement[Any], value: str) -> ColumnElement[bool]:
     return and_(column == value, func.length(cast(column, LargeBinary)) == len(value.encode()))
 
 
-def _starts_with(prefix: str) -> ColumnElement[bool]:
-    """A range of bytes, which an index serves. UTF-8 has no byte 255, so the last byte can always be raised."""
+def starts_with(prefix: str) -> ColumnElement[bool]:
+    """Keys that begin so: a range of bytes, which an index serves; ``prefix`` is not empty.
+
+    UTF-8 has no byte 255, so the last byte can always be raised.
+    """
     first = prefix.encode()
     beyond = first[:-1] + bytes([first[-1] + 1])
     return and_(images.c.object_key >= literal(first, LargeBinary), images.c.object_key < literal(beyond, LargeBinary))
