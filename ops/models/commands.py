@@ -15,7 +15,7 @@ from imaging.errors import ModelError, UndecodableImage
 from imaging.limits import DecodeLimits
 from imaging.model_spec import ModelSpec, OnnxFile, built_in_specs, load_spec, write_spec
 from ops.pictures import find_sources
-from ops.terminal import stderr, stdout
+from ops.terminal import plain, stderr, stdout
 from schemas.settings import load_settings
 
 app = typer.Typer(help="Look at models, try them, make them.", no_args_is_help=True)
@@ -123,5 +123,5 @@ def _pictures(photos: Path, spec: ModelSpec) -> list[Pixels]:
         try:
             found.append(decode(source.path.read_bytes(), DecodeLimits(), spec.pixels).pixels)
         except UndecodableImage as error:
-            typer.echo(f"left out: {source.path}: {error}", err=True)
+            stderr().print(plain(f"left out: {source.path}: {error}"), soft_wrap=True)
     return found
