@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import io
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from minio import Minio
 from minio.notificationconfig import NotificationConfig, QueueConfig, SuffixFilterRule
+from minio.sse import SseCustomerKey, SseS3
 from pydantic import SecretStr
 
-from schemas.errors import TIMEOUT, BucketOutage, ConfigurationError, ObjectStoreOutage, ObjectTooLarge, RequestRefused
+from schemas.errors import (
+    TIMEOUT,
+    BucketOutage,
+    ConfigurationError,
+    ObjectStoreOutage,
+    ObjectTooLarge,
+    ObjectUnreadable,
+    RequestRefused,
+)
 from schemas.records import ObjectRef
 from schemas.settings import ObjectSettings
 from stores.objects.s3 import S3Objects
-from streams.scope import listed
+from streams.scope import listed, scoped
 from tests.contracts.object_stores import keys_of, read_all, s3_settings, stream_all
 from tests.contracts.s3_servers import answering, relayed, stalling
 from tests.contracts.waiting import silent_port, until
@@ -428,26 +439,23 @@ async def test_metadata_of_other_programs_is_text_whatever_its_bytes() -> None:
         await opened.close()
 
 
-async def test_tls_is_spoken_to_a_server_that_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading and writing trust the authorities of SSL_CERT_FILE, and nobody beside them."""
-    authority, stranger = Authority("ours"), Authority("stranger")
-    certificates = tmp_path / "certificates"
+def tls_minio(folder: Path, authority: Authority, environment: dict[str, str]) -> tuple[ServerProcess, ObjectSettings]:
+    """A MinIO of the test's own that speaks TLS, not started yet, and the settings for it.
+
+    Each start has what is in ``environment`` then.
+    """
+    certificates = folder / "certificates"
     certificates.mkdir()
-    certificate, key = authority.issue(tmp_path, "server")
+    certificate, key = authority.issue(folder, "server")
     certificate.rename(certificates / "public.crt")
     key.rename(certificates / "private.key")
     port, credentials = free_port(), new_credentials()
+    environment |= {"MINIO_ROOT_USER": credentials.access_key, "MINIO_ROOT_PASSWORD": credentials.secret_key}
+    arguments = ("server", "--quiet", "--certs-dir", str(certificates), "--address", f"127.0.0.1:{port}")
     server = ServerProcess(
         "minio",
-        Command(
-            [
-                str(minio_program()),
-                *("server", "--quiet", "--certs-dir", str(certificates)),
-                *("--address", f"127.0.0.1:{port}", str(tmp_path / "data")),
-            ],
-            {"MINIO_ROOT_USER": credentials.access_key, "MINIO_ROOT_PASSWORD": credentials.secret_key},
-        ),
-        log=tmp_path / "minio.log",
+        Command([str(minio_program()), *arguments, str(folder / "data")], environment),
+        log=folder / "minio.log",
         is_ready=lambda: port_answers(port),
     )
     settings = ObjectSettings(
@@ -458,6 +466,13 @@ async def test_tls_is_spoken_to_a_server_that_is_trusted(tmp_path: Path, monkeyp
         secure=True,
         timeout_s=10,
     )
+    return server, settings
+
+
+async def test_tls_is_spoken_to_a_server_that_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading and writing trust the authorities of SSL_CERT_FILE, and nobody beside them."""
+    authority, stranger = Authority("ours"), Authority("stranger")
+    server, settings = tls_minio(tmp_path, authority, {})
     ref = ObjectRef("pictures", "a b+%.png")
     server.start()
     try:
@@ -538,3 +553,38 @@ async def test_a_volume_that_is_away_is_an_outage(tmp_path: Path) -> None:
         await store.close()
     finally:
         stack.stop()
+
+
+async def test_what_is_encrypted_with_keys_that_we_lack_is_unreadable_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that its owner keeps (SSE-C), and one that the server's key store has lost: its neighbours can be read."""
+    authority = Authority("ours")
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.save(tmp_path, "authority")))
+    keys = {name: f"{name}:{base64.b64encode(name.encode() * 8).decode()}" for name in ("lost", "used")}
+    environment = {"MINIO_KMS_SECRET_KEY": keys["lost"]}
+    server, settings = tls_minio(tmp_path, authority, environment)
+    objects = S3Objects(settings)
+    server.start()
+    try:
+        await until(lambda: objects.ensure_bucket("pictures"), through_outages=True)
+        client = Minio(settings.endpoint, settings.access_key, settings.secret_key.get_secret_value())
+        for name, encryption in {"plain": None, "owners": SseCustomerKey(b"k" * 32), "lost": SseS3()}.items():
+            client.put_object("pictures", name, io.BytesIO(b"bytes"), 5, sse=encryption)
+        server.stop()
+        environment["MINIO_KMS_SECRET_KEY"] = keys["used"]
+        server.start()
+        await until(lambda: objects.check("pictures"), through_outages=True)
+        codes = {}
+        for name in ("owners", "lost"):
+            ref = ObjectRef("pictures", name)
+            with pytest.raises(ObjectUnreadable) as unreadable:
+                await scoped(ref, partial(read_all, objects, ref), objects)
+            codes[name] = unreadable.value.code
+        assert codes == {"owners": "InvalidRequest", "lost": "kms:KeyNotFound"}
+        found = await read_all(objects, ObjectRef("pictures", "plain"))
+        assert found is not None
+        assert found[1] == b"bytes"
+    finally:
+        await objects.close()
+        server.stop()
