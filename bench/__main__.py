@@ -8,11 +8,12 @@
 `make bench SCALE=1000000` measures the vector index among many vectors instead: ``bench/scale.py``.
 docs/benchmarks.md says what each figure means. By themselves run:
 
-    python -m bench.accuracy FOLDER     recall of transformed copies, and the copy threshold
+    python -m bench.accuracy FOLDER     recall of transformed copies, and what is rightly called a copy
     python -m bench.pipeline FOLDER     a folder's way through a running `make stack`, then recall over HTTP
     python -m bench.freshness FOLDER    PUT to searchable on a running `make stack`
     python -m bench.queries FOLDER      searches alone, among more pictures
     python -m bench.ceiling FOLDER      decode + embed alone
+    python -m bench.decoding FOLDER     each format beside bare Pillow
     python -m bench.catalog             each query of the catalog among 20,000, 200,000 and 2,000,000 images
     python -m bench.predecessor FOLDER  decode and embed beside torch's ResNet50 (needs torch)
 """
@@ -39,9 +40,9 @@ from bench.goals import goals
 from bench.installation import Choice, installed
 from bench.measurements import MEASUREMENTS
 from bench.photographs import Photographs
-from tests.stack.install import InstallError, install
-from tests.stack.process import ServerError
-from tests.stack.stack import DATABASES, servers_with
+from tests.harness.stack.install import InstallError, install
+from tests.harness.stack.process import ServerError
+from tests.harness.stack.stack import DATABASES, servers_with
 
 _PAINTED = 120
 _console = report.terminal()

@@ -12,7 +12,7 @@ from bench.counters import Counts
 from bench.figures import Figure
 from bench.installation import INGEST, Installation
 from bench.running import Running, Spent, Usage, wait
-from tests.stack.minio import MAIN_ROUTE
+from tests.harness.stack.minio import MAIN_ROUTE
 
 POLL_S = 0.2
 _SLOWEST = 2.0

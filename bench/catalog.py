@@ -26,10 +26,10 @@ from stores.catalog.engine import create_engine
 from stores.catalog.migrate import upgrade
 from stores.catalog.reading.sql import SqlCatalogReader
 from stores.catalog.sql import SqlCatalog
-from tests.contracts.large import fill, rows_read
-from tests.contracts.test_flat import QUERIES, Large, Query
-from tests.stack.cleanup import run_sql
-from tests.stack.stack import Addresses, Stack
+from tests.harness.large_catalog import fill, rows_read
+from tests.harness.queries import QUERIES, Large, Query
+from tests.harness.stack.cleanup import run_sql
+from tests.harness.stack.stack import Addresses, Stack
 
 _TIMES = 15
 _FILL_LIMIT_S = 3600

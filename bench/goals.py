@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bench.decoding import FORMATS
 from bench.figures import Figure
 
 CHEAP_MS, CHEAP_SHARE = 14.0, 0.5
@@ -38,8 +39,11 @@ _WITH_A_MODEL: Mapping[str, Goal] = {
     "queries.upload_64_of_ceiling": Goal(Bound.AT_LEAST, 0.7),
     "queries.status_pages_p99": Goal(Bound.AT_MOST, 1.5),
     "queries.hostile_p99": Goal(Bound.AT_MOST, 2.0),
+    "queries.verified_1_median": Goal(Bound.AT_MOST, 100),
+    "queries.verified_1_of_upload": Goal(Bound.AT_MOST, 2.5),
 }
 _ALWAYS: Mapping[str, Goal] = {
+    **{f"decoding.{kind.lower()}_of_pillow": Goal(Bound.AT_MOST, 1.1) for kind in FORMATS},
     "pipeline.servers": Goal(Bound.AT_MOST, 8),
     "pipeline.backlog_idle": Goal(Bound.AT_MOST, 0.08),
     "duplicates.backlog": Goal(Bound.AT_LEAST, 300),

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.running import Place, Running
-from tests.stack.cleanup import in_own_loop, run_sql
-from tests.stack.health import answers_ok
-from tests.stack.process import Command, ServerProcess
-from tests.stack.settings import twinlens_environment
-from tests.stack.stack import DatabaseName, ServerName, Stack
-from tests.stack.supervisor import Supervisor
-from tests.stack.twinlens import Application, roles
+from tests.harness.stack.cleanup import in_own_loop, run_sql
+from tests.harness.stack.health import answers_ok
+from tests.harness.stack.process import Command, ServerProcess
+from tests.harness.stack.settings import twinlens_environment
+from tests.harness.stack.stack import DatabaseName, ServerName, Stack
+from tests.harness.stack.supervisor import Supervisor
+from tests.harness.stack.twinlens import Application, roles
 
 BUCKET = "pictures"
 DATABASE = "twinlens"
@@ -104,17 +105,44 @@ class Installation:
     @contextmanager
     def comparing(self) -> Iterator[None]:
         """Within the block the ingest worker compares everything after an outage, as it does by default."""
-        quiet = self._application.processes[INGEST]
-        self.stop(INGEST)
         loud = {name: value for name, value in self._environment.items() if name not in _QUIET}
-        self._application.processes[INGEST] = self._process(INGEST, loud, _TWINLENS)
-        self.start(INGEST)
+        with self._instead(INGEST, loud):
+            yield
+
+    @contextmanager
+    def asking_for_keys(self, hashes: Mapping[str, str]) -> Iterator[None]:
+        """Within the block the query service answers those only who have one of the keys: SHA-256 in hex by name."""
+        with self._instead("api", {**self._environment, "TWINLENS_API__KEY_HASHES": json.dumps(hashes)}):
+            yield
+
+    @contextmanager
+    def forgetting_pictures(self) -> Iterator[None]:
+        """Within the block the query service keeps no local features: each verified search looks at its hits anew."""
+        with self._instead("api", {**self._environment, "TWINLENS_API__FEATURES_CACHE_BYTES": "1"}):
+            yield
+
+    @contextmanager
+    def verifying(self, neighbours: int) -> Iterator[None]:
+        """Within the block the index workers verify so many of a new picture's neighbours."""
+        environment = {**self._environment, "TWINLENS_INDEX__VERIFY_NEAREST": str(neighbours)}
+        with ExitStack() as stack:
+            for name in self.index_workers:
+                stack.enter_context(self._instead(name, environment))
+            yield
+
+    @contextmanager
+    def _instead(self, name: str, environment: Mapping[str, str]) -> Iterator[None]:
+        """Within the block a process runs under another environment."""
+        usual = self._application.processes[name]
+        self.stop(name)
+        self._application.processes[name] = self._process(name, environment, _TWINLENS)
+        self.start(name)
         try:
             yield
         finally:
-            self.stop(INGEST)
-            self._application.processes[INGEST] = quiet
-            self.start(INGEST)
+            self.stop(name)
+            self._application.processes[name] = usual
+            self.start(name)
 
     def launch(self) -> None:
         """Set up, and start all processes of Twinlens."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from bench import backlogs, freshness, outages, pipeline, queries
+from bench import backlogs, decoding, freshness, outages, pipeline, queries
 from bench.bench import Bench
 from bench.figures import Figure, Result
 
@@ -28,5 +28,6 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "deletes": backlogs.deletes,
     "outages": outages.measure,
     "memory": memory,
+    "decoding": decoding.measure,
 }
 """Those that need pictures in the index use what an earlier one left there, and put them otherwise."""

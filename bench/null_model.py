@@ -85,8 +85,8 @@ def put_in_place(modules: Sequence[ModuleType], milliseconds: float) -> None:
 def main() -> None:
     """Run the command with the embedder replaced."""
     from ops.cli import app
-    from query_api import live_model
-    from streams import worker
+    from query_api.search import live_model
+    from streams.process import worker
 
     put_in_place([live_model, worker], float(sys.argv[1]))
     app(sys.argv[2:])

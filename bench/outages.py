@@ -10,7 +10,7 @@ from bench.bench import Bench, Server
 from bench.figures import Figure, Result
 from bench.objects import Stream
 from bench.running import Running, wait
-from tests.stack.supervisor import Supervisor
+from tests.harness.stack.supervisor import Supervisor
 
 _LOOK_S = 0.25
 _AT_MOST_S = 600

@@ -1,7 +1,7 @@
 """What processes and the machine have used, from /proc.
 
-A server or worker is a session of its own (``tests.stack.process`` starts it so), named by its leader's process id;
-its children count with it, those that have ended too.
+A server or worker is a session of its own (``tests.harness.stack.process`` starts it so), named by its leader's
+process id; its children count with it, those that have ended too.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,6 +77,16 @@ def peak_bytes(session: int) -> int:
         except (FileNotFoundError, ProcessLookupError):
             continue
     return total
+
+
+def raise_priority(session: int) -> None:
+    """Give all threads of a session the usual priority, where they have a lower one and that is allowed."""
+    for pid in _pids():
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            if os.getsid(int(pid)) == session:
+                for thread in (_PROC / pid / "task").iterdir():
+                    if os.getpriority(os.PRIO_PROCESS, int(thread.name)) > 0:
+                        os.setpriority(os.PRIO_PROCESS, int(thread.name), 0)
 
 
 def processor() -> str:

@@ -1,17 +1,15 @@
 """Any of Pillow's pixel modes to plain RGB.
 
 Transparent pixels are composited on white, or on black where white would hide the picture. Embedded colour profiles
-are ignored: what they change is far below what a model tells apart, and a profile is one more hostile thing to parse.
-CMYK is converted by the plain formula.
+are followed later, once the picture is small (`imaging.profiles`). CMYK is converted by the plain formula.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin
-
-from imaging.errors import UnsupportedFormat
+from PIL import Image, ImageCms, TiffImagePlugin
 
 _DEEP_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I", "F"})
 _FULL_SCALES = (255.0, 65_535.0)
@@ -67,15 +65,19 @@ def _finite_extremes(image: Image.Image) -> tuple[float, float]:
 
 
 def to_rgb(image: Image.Image, deep: DeepRange | None) -> Image.Image:
-    """This opaque part of a picture as RGB; `deep` is what `deep_range` said of the whole of it.
-
-    Raises `UnsupportedFormat` for colour spaces that have no plain conversion (CIE L*a*b*).
-    """
+    """This opaque part of a picture as RGB; `deep` is what `deep_range` said of the whole of it."""
     if deep is not None:
         return _from_deep(image, deep)
     if image.mode == "LAB":
-        raise UnsupportedFormat("The picture is in the L*a*b* colour space, which is not supported.")
+        converted = ImageCms.applyTransform(image, _from_lab())
+        assert converted is not None
+        return converted
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+@cache
+def _from_lab() -> ImageCms.ImageCmsTransform:
+    return ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
 
 
 def to_premultiplied(image: Image.Image) -> Image.Image:

@@ -12,7 +12,9 @@ from dataclasses import replace
 
 from imaging.errors import Broken, Truncated, UnsupportedFormat
 from imaging.headers import check_icon_bitmap, largest_icon
+from imaging.incomplete import without_zeros
 from imaging.lightened import Lightened, exif_orientation
+from imaging.profiles import unpacked
 
 _MAX_EXTENSIONS = 10_000
 """Animations have a handful before their first frame."""
@@ -30,7 +32,9 @@ _GIF_BLOCK = re.compile(rb"[\x21\x2c]")
 _MAX_RLE_BYTES = 4 * 1024 * 1024
 """Pillow takes about a second for as many."""
 
-_PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_PNG_KEPT = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT"))
+_PNG_FRAMES = frozenset((b"acTL", b"fcTL", b"fdAT"))
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 _PSD_READABLE = frozenset(((0, 1), (1, 8), (2, 8), (3, 8), (4, 8), (8, 8)))
 """Colour mode (bitmap, grey, palette, RGB, CMYK, duotone) and bits a channel."""
@@ -40,7 +44,18 @@ def lighten_png(data: bytes) -> Lightened:
     """Drop every chunk that doesn't carry pixels, palette or transparency, and what follows the end (PNG 5.6);
     raises `Broken` for absurdly many chunks.
     """
-    kept, orientation, at = [data[:8]], 1, 8
+    return _png_of(data, _PNG_KEPT, 0)
+
+
+def keep_frames_of_png(data: bytes, most: int) -> Lightened:
+    """Likewise, with as many frames of an animation."""
+    return _png_of(data, _PNG_KEPT | _PNG_FRAMES, most)
+
+
+def _png_of(data: bytes, kinds: frozenset[bytes], most: int) -> Lightened:
+    if b"IEND" not in data:
+        data = without_zeros(data)
+    kept, orientation, profile, frames, at = [data[:8]], 1, b"", 0, 8
     for _ in range(_MAX_CHUNKS):
         kind = data[at + 4 : at + 8]
         if not kind:
@@ -48,34 +63,75 @@ def lighten_png(data: bytes) -> Lightened:
         end = at + 12 + int.from_bytes(data[at : at + 4])
         if kind == b"eXIf" and orientation == 1:
             orientation = exif_orientation(data[at + 8 : end - 4])
-        if kind in _PNG_KEPT:
-            kept.append(data[at:end])
-        if kind == b"IEND":
+        if kind == b"iCCP" and not profile:
+            profile = unpacked(data[at + 8 : end - 4])
+        frames += kind == b"fcTL" and kind in kinds
+        if kind == b"IEND" or frames > most:
+            kept.append(_PNG_END)
             break
+        if kind in kinds:
+            kept.append(data[at:end])
         at = end
     else:
         raise Broken(f"The PNG file has more than {_MAX_CHUNKS} chunks.")
-    return Lightened(b"".join(kept), orientation)
+    return Lightened(b"".join(kept), orientation, profile=profile)
 
 
-def lighten_gif(data: bytes) -> Lightened:
-    """Drop comments, application data and all frames but the first; raises `Broken` for absurdly many
-    blocks.
+def lighten_gif(data: bytes, *, transparency: bool = True) -> Lightened:
+    """Drop comments, application data and all frames but the first, and if wanted what says which colour is
+    transparent.
+
+    Raises `Broken` for absurdly many blocks.
     """
-    at = 13 + _gif_palette(data[10:11])
+    return Lightened(_gif_of(data, 1, transparency=transparency))
+
+
+def keep_frames_of_gif(data: bytes, most: int) -> Lightened:
+    """Likewise, with as many frames; a broken one ends them."""
+    return Lightened(_gif_of(data, most, transparency=True))
+
+
+def _gif_of(data: bytes, most: int, *, transparency: bool) -> bytes:
+    at, frames, canvas = 13 + _gif_palette(data[10:11]), 0, _two_shorts(data[6:10])
     kept = [data[:at]]
     for _ in range(_MAX_EXTENSIONS):
         found = _GIF_BLOCK.search(data, at)
         if found is None:
-            raise Truncated("The GIF file ends before its first frame.")
+            break
         start, kind = found.start(), found.group()[0]
         body = start + (2 if kind == _EXTENSION else 11 + _gif_palette(data[start + 9 : start + 10]))
         at = _after_gif_blocks(data, body)
         if kind == _FRAME:
-            return Lightened(b"".join((*kept, data[start:at], b";")))
-        if data[start + 1 : start + 2] == b"\xf9":
+            if frames and not _lies_within(data, start, canvas):
+                # Pillow would enlarge the canvas, beyond what was looked at.
+                break
+            canvas = _enlarged(canvas, data, start)
             kept.append(data[start:at])
-    raise Broken(f"The GIF file has more than {_MAX_EXTENSIONS} extensions before its first frame.")
+            frames += 1
+            if frames == most:
+                break
+        elif data[start + 1 : start + 2] == b"\xf9" and transparency:
+            kept.append(data[start:at])
+    else:
+        if not frames:
+            raise Broken(f"The GIF file has more than {_MAX_EXTENSIONS} extensions before its first frame.")
+    if not frames:
+        raise Truncated("The GIF file ends before its first frame.")
+    return b"".join((*kept, b";"))
+
+
+def _two_shorts(data: bytes) -> tuple[int, int]:
+    return int.from_bytes(data[:2], "little"), int.from_bytes(data[2:4], "little")
+
+
+def _enlarged(canvas: tuple[int, int], data: bytes, frame: int) -> tuple[int, int]:
+    """The canvas with room for this frame, too."""
+    (left, top), (width, height) = _two_shorts(data[frame + 1 : frame + 5]), _two_shorts(data[frame + 5 : frame + 9])
+    return max(canvas[0], left + width), max(canvas[1], top + height)
+
+
+def _lies_within(data: bytes, frame: int, canvas: tuple[int, int]) -> bool:
+    return _enlarged(canvas, data, frame) == canvas
 
 
 def _gif_palette(flags: bytes) -> int:

@@ -21,7 +21,8 @@ Pixels = NDArray[np.uint8]
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedImage:
     """A picture as the catalog and the model need it. `width` and `height` are of the upright picture in
-    its file.
+    its file. Of one whose file was cut short, `share` is how much of its height is there (0.5 to 1), and `pixels` are
+    of that part.
     """
 
     width: int
@@ -29,6 +30,7 @@ class DecodedImage:
     format: Format
     content_type: str
     pixels: Pixels
+    share: float | None = None
 
 
 _CONTENT_TYPES: dict[Format, str] = {
@@ -48,18 +50,23 @@ def decode(data: bytes, limits: DecodeLimits, pixels: PixelSpec) -> DecodedImage
     """Check and decode a picture file, and fit it to a model's input. The same bytes always give the same
     pixels.
 
-    The first frame counts; EXIF orientation is applied; transparency is put on white; colour profiles are
-    ignored. Plain computing, safe in any thread; how much memory it takes is said in `imaging.raster`.
+    Of an animation the first frame with content counts; EXIF orientation is applied; transparency is put on white, or
+    on black where white would hide it; wide gamuts are converted to sRGB. Plain computing, safe in any thread; how much
+    memory it takes is said in `imaging.raster`.
     Raises `UndecodableImage`, and nothing else whatever the bytes are.
     """
-    raster = read(data, limits, *pixels.reduced_size)
-    fitted = _fit(raster, pixels)
+    return decoded(read(data, limits, *pixels.reduced_size), pixels)
+
+
+def decoded(raster: Raster, pixels: PixelSpec) -> DecodedImage:
+    """What `decode` makes of a file that was read at `pixels.reduced_size`."""
     return DecodedImage(
         width=raster.width,
         height=raster.height,
         format=raster.format,
         content_type=content_type_of(raster.format),
-        pixels=np.ascontiguousarray(np.asarray(fitted)),
+        pixels=np.ascontiguousarray(np.asarray(fit(raster, pixels))),
+        share=raster.share,
     )
 
 
@@ -69,7 +76,8 @@ one of 65,535 × 1 would take gigabytes.
 """
 
 
-def _fit(raster: Raster, pixels: PixelSpec) -> Image.Image:
+def fit(raster: Raster, pixels: PixelSpec) -> Image.Image:
+    """The picture at a model's input size, of a raster that was read at `pixels.reduced_size` or more."""
     if pixels.resize_size is not None:
         scaled = _scaled(raster, pixels.resize_size)
         if max(scaled) <= _LONGEST * pixels.resize_size:
@@ -88,15 +96,16 @@ def _shares(raster: Raster, pixels: PixelSpec) -> tuple[Share, Share]:
     if pixels.resize == "squash":
         return (0.0, 1.0), (0.0, 1.0)
     if pixels.resize_size is None:
-        scale = min(raster.width / pixels.width, raster.height / pixels.height)
-        return _middle(pixels.width * scale / raster.width), _middle(pixels.height * scale / raster.height)
+        width, height = raster.shown
+        scale = min(width / pixels.width, height / pixels.height)
+        return _middle(pixels.width * scale / width), _middle(pixels.height * scale / height)
     width, height = _scaled(raster, pixels.resize_size)
     return _centre_cropped(width, pixels.width), _centre_cropped(height, pixels.height)
 
 
 def _scaled(raster: Raster, shorter_side: int) -> tuple[int, int]:
-    shorter = min(raster.width, raster.height)
-    return shorter_side * raster.width // shorter, shorter_side * raster.height // shorter
+    shorter = min(raster.shown)
+    return shorter_side * raster.shown[0] // shorter, shorter_side * raster.shown[1] // shorter
 
 
 def _middle(share: float) -> Share:

@@ -17,7 +17,9 @@ class Lightened:
 
     `decoder` is named where the picture lies within the file in another format;
     `inverted` says that large samples are dark;
-    `ends` is false where the end marker is missing that the decoder wants.
+    `ends` is false where the end marker is missing that the decoder wants;
+    `cut` says that pixels lie beyond the file's end;
+    `profile` is the ICC profile that was taken out of it, of decoders that don't tell of it themselves.
     """
 
     data: bytes
@@ -25,6 +27,8 @@ class Lightened:
     decoder: Format | None = None
     inverted: bool = False
     ends: bool = True
+    cut: bool = False
+    profile: bytes = b""
 
 
 def exif_orientation(exif: bytes) -> int:

@@ -16,7 +16,7 @@ class DecodeLimits(BaseModel):
 
     max_bytes: int = Field(default=25 * 1024 * 1024, gt=0)
     max_pixels: int = Field(default=200_000_000, gt=0)
-    max_side: int = Field(default=65_535, gt=0)
+    max_side: int = Field(default=500_000, gt=0)
     max_memory: int = Field(default=1024**3, gt=0)
 
 

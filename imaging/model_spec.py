@@ -107,8 +107,9 @@ class OnnxFile(BaseModel):
 
 
 class ModelSpec(BaseModel):
-    """One model. `id` names the collection of its vectors; `copy_threshold` is a score (0 to 100, see
-    docs/models.md).
+    """One model. `id` names the collection of its vectors; `copy_threshold` and `floor` are scores (0 to 100,
+    see docs/models.md): from the one on a picture counts as a copy, below the other it is no more like the query than
+    chance would have it.
     """
 
     model_config = _FROZEN
@@ -120,6 +121,7 @@ class ModelSpec(BaseModel):
     output: str
     dimension: int = Field(ge=1, le=4096)
     copy_threshold: float = Field(ge=0, le=100)
+    floor: float = Field(default=0, ge=0, le=100)
     source: str
     licence: str
 
@@ -168,6 +170,27 @@ def load_spec(model: str | Path) -> ModelSpec:
         raise ModelError(f"There is no model {name}; there are {', '.join(built_in_specs())}, or name a .yaml file.")
     with resources.as_file(_specs() / f"{name}.yaml") as path:
         return _read(path)
+
+
+def find_spec(name: str, place: str) -> ModelSpec:
+    """The spec of the model with this name, which somebody found at ``place`` (an id or a file), perhaps elsewhere.
+
+    Raises `ModelError` if there is none on this machine, or another model.
+    """
+    try:
+        spec = load_spec(place)
+        found = spec.name
+    except ModelError as error:
+        raise ModelError(
+            f"The model {name} is needed here, too, while models are switched: put its spec and its network to the "
+            f"same place on this machine. {error}"
+        ) from error
+    if found != name:
+        raise ModelError(
+            f"The model {name} is needed here, too, while models are switched, and {place} is another one on this "
+            f"machine ({found}): put the same files there."
+        )
+    return spec
 
 
 def write_spec(spec: ModelSpec) -> Path:

@@ -7,74 +7,33 @@ What a picture takes is estimated from its header, at so many bytes a pixel;
 tests/unit/imaging/test_memory.py holds the estimates against the process's real peak.
 """
 
-import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    IcoImagePlugin,
-    Image,
-    ImageChops,
-    ImageFile,
-    Jpeg2KImagePlugin,
-    JpegImagePlugin,
-    PngImagePlugin,
-    PsdImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-    features,
-)
+from PIL import Image, ImageFile
 
-from imaging import isolated
-from imaging.colour import deep_range, on_ground, to_premultiplied, to_rgb
+from imaging import frame_choice, frames, incomplete, isolated
 from imaging.containers import check_bmp, lighten_gif, lighten_ico, lighten_png, lighten_psd
-from imaging.errors import (
-    Broken,
-    EmptyFile,
-    TooManyBytes,
-    TooManyPixels,
-    Truncated,
-    UndecodableImage,
-    UnsupportedFormat,
-)
-from imaging.headers import check_jp2
-from imaging.jpeg import lighten_jpeg, with_end
+from imaging.errors import Broken, EmptyFile, TooManyBytes, TooManyPixels, Truncated, UndecodableImage
+from imaging.jpeg import is_coarsely_there, lighten_jpeg, with_end
 from imaging.lightened import Lightened, exif_orientation
-from imaging.limits import DecodeLimits, check_area, check_memory
+from imaging.limits import DecodeLimits
 from imaging.memory import MemoryBudget
-from imaging.sniffing import FUJI_RAW, Format, format_of
-from imaging.tiff import fuji_preview, lighten_tiff, panasonic_preview
+from imaging.opening import checked_memory, opened
+from imaging.profiles import to_srgb
+from imaging.raw import raw_preview
+from imaging.reducing import reduced
+from imaging.sniffing import Format, format_of
+from imaging.tiff import lighten_tiff
 
 # Pillow warns about odd metadata. A picture's oddities are not this process's, and
 # `warnings.catch_warnings` is not safe among threads before Python 3.14.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _memory = MemoryBudget()
-
-_STRIP_PIXELS = 250_000
-"""Pictures are converted and reduced in strips of about this many pixels, since a conversion needs several
-copies.
-"""
-
-# The classes are used directly, not `Image.open`: they are what it would choose, and it adds a process-wide
-# limit on pixels (`Image.MAX_IMAGE_PIXELS`) that only warns at first; here the limits are each call's own.
-_PLUGINS: dict[Format, type[ImageFile.ImageFile]] = {
-    "jpeg": JpegImagePlugin.JpegImageFile,
-    "png": PngImagePlugin.PngImageFile,
-    "webp": WebPImagePlugin.WebPImageFile,
-    "gif": GifImagePlugin.GifImageFile,
-    "bmp": BmpImagePlugin.BmpImageFile,
-    "tiff": TiffImagePlugin.TiffImageFile,
-    "avif": AvifImagePlugin.AvifImageFile,
-    "jp2": Jpeg2KImagePlugin.Jpeg2KImageFile,
-    "ico": IcoImagePlugin.IcoImageFile,
-    "psd": PsdImagePlugin.PsdImageFile,
-}
 
 _ON_THEIR_SIDE = range(5, 9)
 """The EXIF orientations that exchange width and height."""
@@ -92,16 +51,47 @@ _TRANSPOSITIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Raster:
-    """A picture's first frame: upright size and format, and its pixels, reduced."""
+    """A picture: upright size and format, and its pixels, reduced.
+
+    Of one whose file was cut short, `share` says how many of its rows are there, and `rgb` holds no more than those;
+    `shown` is the size, in the file's pixels, of what `rgb` holds.
+    """
 
     width: int
     height: int
     format: Format
     rgb: Image.Image
+    shown: tuple[int, int]
+    share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A file that was lightened, and what is wanted of it."""
+
+    lightened: Lightened
+    kind: Format
+    limits: DecodeLimits
+    target: tuple[int, int]
+
+    @property
+    def decoder(self) -> Format:
+        return self.lightened.decoder or self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """A picture as it lies in its file, not turned yet: its size there, and its pixels, reduced."""
+
+    size: tuple[int, int]
+    small: Image.Image
+    orientation: int
+    profile: bytes
 
 
 def read(data: bytes, limits: DecodeLimits, width: int, height: int) -> Raster:
-    """Decode the first frame, upright, reduced by whole factors but to no less than `width` × `height`.
+    """Decode a picture (of an animation the first frame with content), upright, reduced by whole factors but to no less
+    than `width` × `height`.
 
     A side that is shorter than that is left as it is. Raises `UndecodableImage`, and nothing else whatever
     the bytes are.
@@ -113,45 +103,147 @@ def read(data: bytes, limits: DecodeLimits, width: int, height: int) -> Raster:
     kind = format_of(data)
     with _failures_are_facts(data, kind):
         if kind in isolated.FORMATS:
-            picture = isolated.read(data, kind, limits, (width, height), _memory)
-            small = _reduce_decoded(picture.image, width, height)
-            return Raster(*picture.size, kind, small)
+            return _read_isolated(data, kind, limits, (width, height))
         lightened = _LIGHTEN[kind](data)
         if kind == "tiff" and lightened.decoder == "jpeg":
             kind = "raw"
-        if not lightened.ends:
-            return _read_endless(lightened, kind, limits, (width, height))
-        return _read(lightened, kind, limits, (width, height))
+        return _read(_Task(lightened, kind, limits, (width, height)), data)
 
 
-def _read(lightened: Lightened, kind: Format, limits: DecodeLimits, target: tuple[int, int]) -> Raster:
-    width, height = target
-    with _open(lightened.data, lightened.decoder or kind) as image:
-        orientation, size = _orientation(image, lightened), image.size
-        if orientation in _ON_THEIR_SIDE:
-            width, height = height, width
-        memory = _check_size(image, lightened.decoder or kind, limits, (width, height))
-        with _memory.reserve(memory, limits.max_memory):
-            small = _load_reduced(image, width, height, inverted=lightened.inverted)
-    if orientation in _TRANSPOSITIONS:
-        small = small.transpose(_TRANSPOSITIONS[orientation])
-    upright = (size[1], size[0]) if orientation in _ON_THEIR_SIDE else size
-    return Raster(upright[0], upright[1], kind, small)
+def _read_isolated(data: bytes, kind: Format, limits: DecodeLimits, target: tuple[int, int]) -> Raster:
+    try:
+        picture = isolated.read_isolated(data, kind, limits, target, _memory)
+    except Broken as error:
+        if incomplete.ends_early(data, kind):
+            raise Truncated(f"The {kind.upper()} file ends before the picture does.") from error
+        raise
+    return Raster(*picture.size, kind, reduced(picture.image, target), picture.size)
+
+
+def _read(task: _Task, data: bytes) -> Raster:
+    if not task.lightened.ends:
+        return _read_endless(task)
+    try:
+        decoded = _decoded(task)
+    except UndecodableImage:
+        raise
+    except Exception as error:
+        if task.decoder in incomplete.ROW_BY_ROW and _is_cut(error, data, task):
+            return _read_cut(task, data)
+        raise
+    if frames.is_animated(data, task.kind) and frame_choice.is_plain(decoded.small):
+        decoded = _with_content(task, data) or decoded
+    return _upright(decoded, task.kind)
+
+
+def _load(image: ImageFile.ImageFile) -> None:
+    image.load()
+
+
+def _decoded(task: _Task, load: Callable[[ImageFile.ImageFile], None] = _load) -> _Decoded:
+    with opened(task.lightened.data, task.decoder) as image:
+        orientation, size = _orientation(image, task.lightened), image.size
+        target = _turned(task.target, orientation)
+        memory = checked_memory(image, task.decoder, task.limits, target)
+        profile = task.lightened.profile or _profile(image)
+        with _memory.reserve(memory, task.limits.max_memory):
+            load(image)
+            small = reduced(image, target, inverted=task.lightened.inverted)
+    return _Decoded(size, small, orientation, profile)
+
+
+def _upright(decoded: _Decoded, kind: Format, share: float | None = None) -> Raster:
+    small = to_srgb(decoded.small, decoded.profile) if decoded.profile else decoded.small
+    if decoded.orientation in _TRANSPOSITIONS:
+        small = small.transpose(_TRANSPOSITIONS[decoded.orientation])
+    width, height = decoded.size
+    shown = (width, height if share is None else max(1, round(height * share)))
+    turn = partial(_turned, orientation=decoded.orientation)
+    return Raster(*turn((width, height)), kind, small, turn(shown), share)
+
+
+def _turned(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    return (size[1], size[0]) if orientation in _ON_THEIR_SIDE else size
+
+
+def _orientation(image: ImageFile.ImageFile, lightened: Lightened) -> int:
+    exif = image.info.get("exif")
+    return exif_orientation(exif) if isinstance(exif, bytes) else lightened.orientation
+
+
+def _profile(image: ImageFile.ImageFile) -> bytes:
+    """The profile where it can be one of the pixels that were decoded: they are RGB, or a palette of that."""
+    profile = image.info.get("icc_profile")
+    return profile if isinstance(profile, bytes) else b""
+
+
+def _with_content(task: _Task, data: bytes) -> _Decoded | None:
+    """Of an animation whose first frame is plain, the first with content; None where there is but one."""
+    lightened = frames.keep_frames(data, task.kind)
+    with opened(lightened.data, task.kind) as image:
+        orientation, size = _orientation(image, task.lightened), image.size
+        count = min(getattr(image, "n_frames", 1), frame_choice.most_frames(*size))
+        if count < 2:  # noqa: PLR2004 -- more than the one that was looked at
+            return None
+        target = _turned(task.target, orientation)
+        memory = checked_memory(image, task.kind, task.limits, target, frames=count)
+        profile = task.lightened.profile or _profile(image)
+        with _memory.reserve(memory, task.limits.max_memory):
+            small = frame_choice.first_with_content(_frames(image, count, target))
+    return None if small is None else _Decoded(size, small, orientation, profile)
+
+
+def _frames(image: ImageFile.ImageFile, count: int, target: tuple[int, int]) -> Iterator[Image.Image]:
+    for index in range(count):
+        try:
+            image.seek(index)
+            image.load()
+        except Exception:
+            # The animation is damaged from here on; what came before counts.
+            return
+        yield reduced(image, target)
 
 
 _FILLING = b"\x5a\xa5" * 64
 """Decodes to something else than the zeros that libjpeg takes for what is missing."""
 
 
-def _read_endless(lightened: Lightened, kind: Format, limits: DecodeLimits, target: tuple[int, int]) -> Raster:
-    """A JPEG without its end marker is whole if its pixels don't depend on what follows it; else `Truncated`."""
+def _read_endless(task: _Task) -> Raster:
+    """A JPEG without its end marker is whole if its pixels don't depend on what follows it."""
+    data = task.lightened.data
     one, other = (
-        _read(replace(lightened, data=with_end(lightened.data, filling)), kind, limits, target)
+        _decoded(replace(task, lightened=replace(task.lightened, data=with_end(data, filling))))
         for filling in (b"", _FILLING)
     )
-    if ImageChops.difference(one.rgb, other.rgb).getbbox() is not None:
-        raise Truncated("The JPEG file ends before the picture does.")
-    return one
+    rows = incomplete.rows_before_the_end(one.small, other.small)
+    if is_coarsely_there(data):
+        return _upright(one, task.kind, None if rows == (0, one.small.height) else 1.0)
+    return _partly(one, rows, task.kind)
+
+
+def _read_cut(task: _Task, data: bytes) -> Raster:
+    """What was decoded until the file ended. Raises `Truncated` if it is too little."""
+    if task.kind == "gif":
+        # What a transparent colour leaves out would be taken for missing.
+        task = replace(task, lightened=lighten_gif(data, transparency=False))
+    with opened(task.lightened.data, task.decoder) as image:
+        grounds = incomplete.grounds_of(image)
+    if not grounds:
+        raise Truncated(f"The {task.kind.upper()} file ends before the picture does.")
+    one, other = (_decoded(task, partial(incomplete.load_over, ground=ground)) for ground in grounds)
+    return _partly(one, incomplete.rows_there(one.small, other.small), task.kind)
+
+
+def _partly(one: _Decoded, rows: tuple[int, int], kind: Format) -> Raster:
+    """These rows of it. Raises `Truncated` if they are too few."""
+    top, bottom = rows
+    share = (bottom - top) / one.small.height
+    if share == 1:
+        return _upright(one, kind)
+    if share < incomplete.MIN_SHARE:
+        raise Truncated(f"The {kind.upper()} file ends before the picture does; {share:.0%} of it are there.")
+    there = one.small.crop((0, top, one.small.width, bottom))
+    return _upright(replace(one, small=there), kind, round(share, 4))
 
 
 @contextmanager
@@ -166,17 +258,19 @@ def _failures_are_facts(data: bytes, kind: Format) -> Iterator[None]:
         # Pillow's plugins raise a dozen kinds of errors on hostile bytes (OSError, SyntaxError, ValueError,
         # struct.error, EOFError, IndexError, OverflowError, …), and all of them mean the same: these bytes
         # can't be decoded.
-        if "truncated" in str(error).lower() or isinstance(error, EOFError) or _ends_early(data, kind):
+        if _says_cut(error) or incomplete.ends_early(data, kind):
             raise Truncated(f"The {kind.upper()} file ends before the picture does.") from error
         raise Broken(f"The {kind.upper()} file is broken and can't be decoded.") from error
 
 
-def _ends_early(data: bytes, kind: Format) -> bool:
-    if kind == "webp":
-        return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    if kind == "bmp":
-        return len(data) < int.from_bytes(data[2:6], "little")
-    return kind == "png" and b"IEND" not in data
+def _is_cut(error: Exception, data: bytes, task: _Task) -> bool:
+    return not isinstance(error, MemoryError) and (
+        task.lightened.cut or _says_cut(error) or incomplete.ends_early(data, task.kind)
+    )
+
+
+def _says_cut(error: Exception) -> bool:
+    return "truncated" in str(error).lower() or isinstance(error, EOFError)
 
 
 _LIGHTEN: dict[Format, Callable[[bytes], Lightened]] = {
@@ -190,100 +284,5 @@ _LIGHTEN: dict[Format, Callable[[bytes], Lightened]] = {
     "jp2": Lightened,
     "ico": lighten_ico,
     "psd": lighten_psd,
-    "raw": lambda data: fuji_preview(data) if data.startswith(FUJI_RAW) else panasonic_preview(data),
+    "raw": raw_preview,
 }
-
-
-_FEATURES = {"avif": "avif", "webp": "webp", "jp2": "jpg_2000"}
-"""What Pillow may have been built without."""
-
-
-def _open(data: bytes, kind: Format) -> ImageFile.ImageFile:
-    feature = _FEATURES.get(kind)
-    if feature is not None and not features.check(feature):
-        raise UnsupportedFormat(f"{kind.upper()} pictures are not supported by this installation of Pillow.")
-    try:
-        image = _PLUGINS[kind](io.BytesIO(data))
-    except (SyntaxError, NotImplementedError) as error:
-        if kind == "tiff" and "unknown" in str(error):
-            raise UnsupportedFormat("The TIFF file's samples are of a kind that is not supported.") from error
-        raise
-    if kind == "jp2":
-        check_jp2(data, image.size)
-    return image
-
-
-def _orientation(image: ImageFile.ImageFile, lightened: Lightened) -> int:
-    exif = image.info.get("exif")
-    return exif_orientation(exif) if isinstance(exif, bytes) else lightened.orientation
-
-
-def _check_size(image: ImageFile.ImageFile, kind: Format, limits: DecodeLimits, target: tuple[int, int]) -> int:
-    """Hold the limits, choose the scale that a JPEG is decoded at, and return the memory estimated for it."""
-    width, height = image.size
-    check_area(width, height, limits)
-    full = width * height
-    if isinstance(image, JpegImagePlugin.JpegImageFile):
-        image.draft(None, target)
-    memory = _estimate(image, kind, full) + _reduced_bytes(image, target)
-    check_memory(memory, f"{kind.upper()} picture of {width} × {height}", limits)
-    return memory
-
-
-def _estimate(image: ImageFile.ImageFile, kind: Format, full: int) -> int:
-    scaled = image.width * image.height
-    native = scaled * {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}.get(image.mode, 4)
-    if isinstance(image, JpegImagePlugin.JpegImageFile):
-        # A progressive file keeps all its coefficients, two bytes each.
-        return native + (2 * image.layers * full if "progressive" in image.info else 0)
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        # A strip may hold all of the pixels, and is decoded beside them.
-        tile = int(image.tag_v2.get(322, 0)) * int(image.tag_v2.get(323, 0))
-        return 2 * native + 8 * tile
-    return {"webp": 16 * full, "avif": 20 * full, "jp2": 24 * full, "psd": 2 * native}.get(kind, native)
-
-
-def _reduced_bytes(image: ImageFile.ImageFile, target: tuple[int, int]) -> int:
-    across, down = _factors(image, target)
-    return 4 * (image.width // across) * (image.height // down)
-
-
-def _factors(image: Image.Image, target: tuple[int, int]) -> tuple[int, int]:
-    return max(1, image.width // target[0]), max(1, image.height // target[1])
-
-
-def _load_reduced(image: Image.Image, width: int, height: int, *, inverted: bool) -> Image.Image:
-    image.load()
-    return _reduce_decoded(image, width, height, inverted=inverted)
-
-
-def _reduce_decoded(image: Image.Image, width: int, height: int, *, inverted: bool = False) -> Image.Image:
-    if image.has_transparency_data and not _is_opaque(image):
-        reduced = _in_strips(image, (width, height), "RGBa", to_premultiplied)
-        if reduced.getchannel("a").getbbox():
-            return on_ground(reduced)
-        # An alpha channel that nobody wrote: browsers show such bitmaps as opaque.
-        return _in_strips(image, (width, height), "RGB", lambda strip: strip.convert("RGBA").convert("RGB"))
-    deep = deep_range(image, inverted=inverted)
-    return _in_strips(image, (width, height), "RGB", lambda strip: to_rgb(strip, deep))
-
-
-def _is_opaque(image: Image.Image) -> bool:
-    """Whether nothing of it is transparent, as in most screenshots: told of pictures with an alpha channel only."""
-    rows = max(1, _STRIP_PIXELS // image.width)
-    return image.mode == "RGBA" and all(
-        image.crop((0, top, image.width, min(image.height, top + rows))).getchannel("A").getextrema() == (255, 255)
-        for top in range(0, image.height, rows)
-    )
-
-
-def _in_strips(
-    image: Image.Image, target: tuple[int, int], mode: str, convert: Callable[[Image.Image], Image.Image]
-) -> Image.Image:
-    across, down = _factors(image, target)
-    rows = down * max(1, _STRIP_PIXELS // (image.width * down))
-    reduced = Image.new(mode, (-(-image.width // across), -(-image.height // down)))
-    for top in range(0, image.height, rows):
-        strip = convert(image.crop((0, top, image.width, min(image.height, top + rows))))
-        reduced.paste(strip.reduce((across, down)), (0, top // down))
-    return reduced

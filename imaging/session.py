@@ -4,6 +4,7 @@ Left alone, ONNX Runtime takes the CPU where a provider can't be loaded, can't c
 half-way, and tells nobody but the terminal. Whoever asked for a GPU wants to be told.
 """
 
+import os
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
+from imaging.cores import allowed_cores
 from imaging.errors import ModelError
 
 CPU = "cpu"
@@ -40,7 +42,7 @@ _PER_SESSION = {"openvino": "num_of_threads"}
 
 
 def open_session(path: Path, *, threads: int, providers: Sequence[str]) -> onnxruntime.InferenceSession:
-    """Load a network; each run computes on `threads` cores of the CPU (0: on all of them).
+    """Load a network; each run computes on `threads` cores of the CPU (0: on all that the process may use).
 
     `providers` are short names (`cpu`, `cuda`, …) in order of preference: a part of the network goes to the first
     that can compute it, and to the CPU only where that is named. Raises `ModelError` if one of them is not installed
@@ -105,13 +107,19 @@ def _installed_builds() -> list[str]:
 
 def _options(threads: int) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or _fewer_than_there_are()
     options.inter_op_num_threads = 1
     # Idle threads sleep, for decoding needs the cores as well.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     options.log_severity_level = 3
     return options
+
+
+def _fewer_than_there_are() -> int:
+    """The cores that the process may use, where they aren't all; else 0, and ONNX Runtime takes one thread a core."""
+    allowed = allowed_cores()
+    return allowed if allowed < (os.cpu_count() or 1) else 0
 
 
 def _check_loaded(wanted: Sequence[str], loaded: Sequence[str]) -> None:

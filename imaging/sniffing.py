@@ -10,6 +10,9 @@ Format = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "heic", "j
 
 PANASONIC_RAW: Final = b"IIU\0"
 FUJI_RAW: Final = b"FUJIFILMCCD-RAW "
+OLYMPUS_RAW: Final = (b"IIRO", b"IIRS", b"MMOR")
+SIGMA_RAW: Final = b"FOVb"
+CANON_RAW: Final = b"ftypcrx "
 
 _AVIF_BRANDS = (b"avif", b"avis")
 _HEIF_BRANDS = (b"mif1", b"msf1")
@@ -25,18 +28,32 @@ _PICTURES: tuple[tuple[Format, tuple[bytes, ...]], ...] = (
     ("jp2", (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),
     ("ico", (b"\0\0\1\0",)),
     ("psd", (b"8BPS\0\1",)),
-    ("raw", (PANASONIC_RAW, FUJI_RAW)),
+    ("raw", (PANASONIC_RAW, FUJI_RAW, *OLYMPUS_RAW, SIGMA_RAW)),
 )
 
-_OTHER_PICTURES: tuple[tuple[str, bytes], ...] = (
-    ("a PDF document", b"%PDF"),
-    ("a large Photoshop document (PSB)", b"8BPS"),
-    ("a camera raw file (Olympus)", b"IIRO"),
-    ("a camera raw file (Olympus)", b"IIRS"),
-    ("a camera raw file (Olympus)", b"MMOR"),
-    ("a camera raw file (Sigma)", b"FOVb"),
-    ("a PostScript document", b"%!PS"),
+_OTHER_PICTURES: tuple[tuple[str, tuple[bytes, ...]], ...] = (
+    ("a PDF document", (b"%PDF",)),
+    ("a large Photoshop document (PSB)", (b"8BPS",)),
+    ("a PostScript document", (b"%!PS", b"\xc5\xd0\xd3\xc6")),
+    ("a JPEG XR picture", (b"II\xbc",)),
+    ("an OpenEXR picture", (b"v/1\x01",)),
+    ("a Radiance picture", (b"#?RADIANCE", b"#?RGBE")),
+    ("a Netpbm picture", tuple(b"P%c%c" % (kind, space) for kind in b"1234567fF" for space in b"\n ")),
+    ("a QOI picture", (b"qoif",)),
+    ("a DirectDraw surface", (b"DDS ",)),
+    ("a GIMP document", (b"gimp xcf",)),
+    ("an Apple icon", (b"icns",)),
+    ("a Windows cursor", (b"\0\0\2\0",)),
+    ("a BPG picture", (b"BPG\xfb",)),
+    ("a FLIF picture", (b"FLIF",)),
+    ("a MNG or JNG picture", (b"\x8aMNG\r\n\x1a\n", b"\x8bJNG\r\n\x1a\n")),
+    ("a DjVu document", (b"AT&TFORM",)),
+    ("a FITS picture", (b"SIMPLE  =",)),
+    ("a Windows metafile", (b"\xd7\xcd\xc6\x9a",)),
 )
+
+_FURTHER_IN = (("a DICOM picture", b"DICM", 128), ("a Windows metafile", b" EMF", 40))
+"""What is told by bytes that don't begin the file, and where they are."""
 
 _OTHER_FILES: tuple[tuple[str, bytes], ...] = (
     ("a ZIP archive", b"PK\3\4"),
@@ -70,14 +87,17 @@ def _iso_media_format(data: bytes) -> Format:
         return "avif"
     if major in _HEIC_BRANDS or major in _HEIF_BRANDS:
         return "heic"
-    if major == b"crx ":
-        raise UnsupportedFormat("The file is a camera raw file (Canon CR3), which is not supported.")
+    if data[4:12] == CANON_RAW:
+        return "raw"
     raise NotAnImage("The file is a video or another ISO media file, not a picture.")
 
 
 def _refusal(data: bytes) -> UnsupportedFormat | NotAnImage:
-    for name, signature in _OTHER_PICTURES:
-        if data.startswith(signature):
+    for name, signatures in _OTHER_PICTURES:
+        if data.startswith(signatures):
+            return UnsupportedFormat(f"The file is {name}, which is not supported.")
+    for name, signature, at in _FURTHER_IN:
+        if data.startswith(signature, at):
             return UnsupportedFormat(f"The file is {name}, which is not supported.")
     for name, signature in _OTHER_FILES:
         if data.startswith(signature):

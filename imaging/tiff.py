@@ -4,9 +4,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from imaging.errors import Broken, UnsupportedFormat
-from imaging.jpeg import JpegHeader, read_header
+from imaging.errors import Broken, Truncated, UnsupportedFormat
+from imaging.jpeg import largest_preview
 from imaging.lightened import ORIENTATIONS, Lightened
+from imaging.profiles import MAX_PROFILE_BYTES
 
 _KEPT = frozenset(
     (
@@ -32,6 +33,7 @@ _KEPT = frozenset(
 _SUBFILE, _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _STRIPS, _STRIP_BYTES = 254, 256, 257, 259, 262, 273, 279
 _ORIENTATION, _CHILDREN, _JPEG_AT, _JPEG_BYTES, _PANASONIC_JPEG, _DNG = 274, 330, 513, 514, 0x2E, 50706
 _DNG_BYTES = 4
+_TILES, _TILE_BYTES, _PROFILE = 324, 325, 34675
 _BITS = 258
 _BLACK_IS_ZERO = 1
 _REDUCED = 1
@@ -51,9 +53,6 @@ _READABLE = frozenset((1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946))
 _SENSOR_DATA = (32803, 34892)
 """The photometric interpretations of what a camera's sensor saw, before it is developed (DNG 1.7)."""
 
-_MIN_PREVIEW_SIDE = 640
-"""Smaller pictures within a raw file are thumbnails: 160 × 120, 320 × 240 and 570 × 375 are usual."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
@@ -72,12 +71,12 @@ class _Directory:
 
     entries: dict[int, tuple[int, int, bytes]]
 
-    def integers(self, data: bytes, layout: _Layout, tag: int) -> tuple[int, ...]:
-        """The values of a tag that holds unsigned integers, 64 at most; none where it is missing."""
+    def integers(self, data: bytes, layout: _Layout, tag: int, most: int = 64) -> tuple[int, ...]:
+        """The values of a tag that holds unsigned integers, so many at most; none where it is missing."""
         kind, count, value = self.entries.get(tag, (0, 0, b""))
         if kind not in _INTEGERS or not count:
             return ()
-        count = min(count, 64)
+        count = min(count, most)
         if count * _SIZES[kind] > len(value):
             (at,) = struct.unpack(layout.order + layout.pointer, value)
             value = data[at : at + count * _SIZES[kind]]
@@ -99,6 +98,8 @@ def lighten_tiff(data: bytes) -> Lightened:
         layout = _layout(data)
         directories = list(_directories(data, layout))
         first = directories[0]
+        if not first.entries:
+            raise Truncated("The TIFF file ends before its directory.")
         if _is_raw(data, layout, directories):
             return _preview(data, layout, directories)
         if first.integer(data, layout, _SUBFILE) & _REDUCED:
@@ -108,6 +109,15 @@ def lighten_tiff(data: bytes) -> Lightened:
         raise Broken("The TIFF file's directory can't be read.") from error
 
 
+def tiff_orientation(data: bytes) -> int:
+    """The orientation that the first directory tells; 1 where it can't be read."""
+    try:
+        layout = _layout(data)
+        return _orientation(data, layout, next(iter(_directories(data, layout))))
+    except (struct.error, OverflowError, Truncated):
+        return 1
+
+
 def panasonic_preview(data: bytes) -> Lightened:
     """The JPEG preview of an RW2 file; raises `UnsupportedFormat` if there is none."""
     try:
@@ -115,12 +125,6 @@ def panasonic_preview(data: bytes) -> Lightened:
         return _preview(data, layout, list(_directories(data, layout)))
     except (struct.error, OverflowError, IndexError) as error:
         raise Broken("The camera raw file's directory can't be read.") from error
-
-
-def fuji_preview(data: bytes) -> Lightened:
-    """The JPEG preview of a RAF file; raises `UnsupportedFormat` if there is none."""
-    at, size = int.from_bytes(data[84:88]), int.from_bytes(data[88:92])
-    return _largest([data[at : at + size]], 1)
 
 
 def _layout(data: bytes) -> _Layout:
@@ -133,6 +137,8 @@ def _layout(data: bytes) -> _Layout:
 def _directories(data: bytes, layout: _Layout) -> Iterator[_Directory]:
     """The directories in the file's order, each before its children."""
     (start,) = struct.unpack_from(layout.order + layout.pointer, data, layout.pointer_at)
+    if start + struct.calcsize(layout.order + layout.counter) > len(data):
+        raise Truncated("The TIFF file ends before its directory.")
     waiting, seen = [start], set[int]()
     while waiting and len(seen) < _MAX_DIRECTORIES:
         at = waiting.pop(0)
@@ -190,7 +196,34 @@ def _only(data: bytes, layout: _Layout, picture: _Directory) -> Lightened:
     padded = len(data) + len(data) % 2
     header = data[: layout.pointer_at] + struct.pack(layout.order + layout.pointer, padded)
     lightened = b"".join((header, data[len(header) :], b"\0" * (padded - len(data)), directory))
-    return Lightened(lightened, _orientation(data, layout, picture), inverted=inverted)
+    return Lightened(
+        lightened,
+        _orientation(data, layout, picture),
+        inverted=inverted,
+        cut=_is_cut(data, layout, picture),
+        profile=_profile(data, layout, picture),
+    )
+
+
+def _is_cut(data: bytes, layout: _Layout, picture: _Directory) -> bool:
+    """Whether a strip or tile lies beyond the end."""
+    return any(
+        at + size > len(data)
+        for places, sizes in ((_STRIPS, _STRIP_BYTES), (_TILES, _TILE_BYTES))
+        for at, size in zip(
+            picture.integers(data, layout, places, _MAX_TAG_VALUES),
+            picture.integers(data, layout, sizes, _MAX_TAG_VALUES),
+            strict=False,
+        )
+    )
+
+
+def _profile(data: bytes, layout: _Layout, picture: _Directory) -> bytes:
+    _, count, value = picture.entries.get(_PROFILE, (0, 0, b""))
+    if count <= len(value):
+        return b""
+    (at,) = struct.unpack(layout.order + layout.pointer, value)
+    return data[at : at + min(count, MAX_PROFILE_BYTES)]
 
 
 def _orientation(data: bytes, layout: _Layout, one: _Directory) -> int:
@@ -219,15 +252,4 @@ def _preview(data: bytes, layout: _Layout, directories: list[_Directory]) -> Lig
         if kind == 7:  # noqa: PLR2004 -- UNDEFINED: the file's bytes themselves
             (at,) = struct.unpack(layout.order + layout.pointer, value)
             candidates.append(data[at : at + count])
-    return _largest(candidates, _orientation(data, layout, directories[0]))
-
-
-def _largest(candidates: list[bytes], orientation: int) -> Lightened:
-    headers = [(header, jpeg) for jpeg in candidates if (header := read_header(jpeg)) and header.is_readable]
-    header, jpeg = max(headers, key=lambda one: one[0].width * one[0].height, default=(JpegHeader(0, 0, 0, 0), b""))
-    if max(header.width, header.height) < _MIN_PREVIEW_SIDE:
-        raise UnsupportedFormat(
-            f"The file is a camera raw file without a JPEG preview of {_MIN_PREVIEW_SIDE} pixels or more, which is "
-            "not supported."
-        )
-    return Lightened(jpeg, orientation, decoder="jpeg")
+    return largest_preview(candidates, _orientation(data, layout, directories[0]))

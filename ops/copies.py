@@ -1,7 +1,7 @@
 """What happens to pictures on their way through the world: the transformed copies that a search must find
 again.
 
-Used by `twinlens up`, the end-to-end tests and `bench/accuracy.py`, so that all of them speak of the same
+Used by `twinlens up`, the end-to-end tests and `bench/accuracy`, so that all of them speak of the same
 copies.
 """
 

@@ -11,10 +11,13 @@ from typing import Any
 from imaging.model_spec import load_spec
 from ops.scanning import scanning
 from ops.terminal import json_text, shown, stdout, visible
-from query_api.duplicates import Group, exact_groups, near_groups
+from query_api.search.duplicates import Group, exact_groups, near_groups
+from query_api.search.live_model import LiveModel
+from query_api.services import ReadingPorts, assemble
 from schemas.settings import Settings
 from stores.catalog.engine import create_engine
 from stores.catalog.reading.sql import SqlCatalogReader
+from stores.objects.opening import open_objects
 from stores.vectors.milvus import MilvusVectors
 
 
@@ -30,16 +33,23 @@ CSV_HEADER = ("group", "score", "bucket", "key", "sha256", "size", "width", "hei
 
 
 async def run_duplicates(
-    settings: Settings, *, near: bool, bucket: str | None, min_score: float | None, output: Output, limit_s: float
+    settings: Settings,
+    *,
+    near: bool,
+    verify: bool,
+    bucket: str | None,
+    min_score: float | None,
+    output: Output,
+    limit_s: float,
 ) -> int:
-    """Print every group as it is found, in bounded memory; how many there are.
+    """Print every group as it is found, in bounded memory; how many there are. ``verify`` is about near ones.
 
     Raises Outage, and ScanTooLong after ``limit_s`` seconds.
     """
     printing = _printer(output)
     count = 0
     async with scanning("contents looked at", limit_s=limit_s, streams=True) as looked_at:
-        async for group in _groups(settings, near=near, bucket=bucket, min_score=min_score):
+        async for group in _groups(settings, near=near, verify=verify, bucket=bucket, min_score=min_score):
             looked_at(1)
             if group is not None:
                 count += 1
@@ -48,20 +58,27 @@ async def run_duplicates(
 
 
 async def _groups(
-    settings: Settings, *, near: bool, bucket: str | None, min_score: float | None
+    settings: Settings, *, near: bool, verify: bool, bucket: str | None, min_score: float | None
 ) -> AsyncIterator[Group | None]:
     """The group that each content leads, or None."""
     catalog = SqlCatalogReader(create_engine(settings.database), settings.objects.buckets)
     vectors = MilvusVectors(settings.vectors)
+    objects = open_objects(settings.objects)
+    model = LiveModel(vectors, settings.model, catalog.switch)
+    services = assemble(settings, ReadingPorts(catalog, vectors, objects, model))
     try:
         if near:
             least = load_spec(settings.model.spec).copy_threshold if min_score is None else min_score
-            async for step in near_groups(catalog, vectors, bucket=bucket, min_score=least):
+            checked = services.verifying.for_client("command").contents if verify else None
+            walk = near_groups(catalog, vectors, bucket=bucket, min_score=least, verify=checked)
+            async for step in walk:
                 yield step.group
         else:
             async for exact in exact_groups(catalog, bucket=bucket):
                 yield exact.group
     finally:
+        services.close()
+        await objects.close()
         await vectors.close()
         await catalog.close()
 

@@ -6,8 +6,8 @@ import structlog
 
 from schemas.errors import RequestRefused
 from schemas.settings import Settings
-from streams.composition import worker_parts
-from streams.forget import Forgotten, count_what_is_known, forget
+from streams.process.composition import served_parts
+from streams.repair.forget import Forgotten, count_what_is_known, forget
 
 SAID_EVERY = 10_000
 """Images or contents between two lines of the log."""
@@ -21,11 +21,11 @@ async def run_forget(settings: Settings, bucket: str, *, dry_run: bool) -> Forgo
         raise RequestRefused(
             f"{bucket} is among objects.buckets: take it out and restart workers and query service first"
         )
-    async with worker_parts(settings) as parts:
+    async with served_parts(settings) as parts:
         if dry_run:
-            return await parts.patience.run(lambda: count_what_is_known(bucket, parts.ports))
+            return await parts.retry.run(lambda: count_what_is_known(bucket, parts.ports))
         said = 0
-        async for done in forget(bucket, parts.ports, parts.patience):
+        async for done in forget(bucket, parts.ports, parts.retry):
             if done.images + done.contents - said >= SAID_EVERY:
                 said = done.images + done.contents
                 log.info("forgetting", bucket=bucket, images=done.images, contents=done.contents)

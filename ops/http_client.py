@@ -8,6 +8,7 @@ from typing import Any, Self
 import httpx
 
 from schemas.errors import Outage, TwinlensError
+from schemas.records import ANY_TYPE
 
 TIMEOUT_S = 60.0
 
@@ -20,6 +21,10 @@ class ApiAway(Outage):
 
 class ApiRefused(TwinlensError):
     """The query service refused the request; the text is its problem's detail."""
+
+
+class NotThere(ApiRefused):
+    """The query service knows nothing of that name."""
 
 
 class ApiClient:
@@ -43,7 +48,7 @@ class ApiClient:
 
     async def search(self, picture: bytes, **parameters: str | float) -> dict[str, Any]:
         """The answer of ``POST /v1/search`` for the bytes of a picture."""
-        headers = {"Content-Type": "application/octet-stream"}
+        headers = {"Content-Type": ANY_TYPE}
         return await self._ask("POST", "/v1/search", params=parameters, content=picture, headers=headers)
 
     async def stats(self) -> dict[str, Any]:
@@ -55,18 +60,36 @@ class ApiClient:
         answer = await self._ask("GET", "/v1/images", params=parameters)
         return list(answer["results"])
 
-    async def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+    async def image(self, image_id: str) -> dict[str, Any] | None:
+        """The answer of ``GET /v1/images/{image_id}``; None while there is no such image."""
         try:
-            response = await self._client.request(method, path, **request)
-        except (httpx.TransportError, httpx.InvalidURL) as error:
-            reason = str(error) or type(error).__name__
-            raise ApiAway(f"no query service answers at {self._client.base_url}: {reason}") from error
+            return await self._ask("GET", f"/v1/images/{image_id}")
+        except NotThere:
+            return None
+
+    async def readiness(self) -> dict[str, str]:
+        """What ``GET /readyz`` says of each thing that a search needs: ``ok``, or what is wrong."""
+        response = await self._answered("GET", "/readyz")
+        try:
+            return {str(name): str(state) for name, state in response.json()["checks"].items()}
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ApiRefused(_detail(response)) from error
+
+    async def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        response = await self._answered(method, path, **request)
         if response.is_success:
             return dict(response.json())
         detail = _detail(response)
         if response.status_code in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS):
             raise ApiAway(detail)
-        raise ApiRefused(detail)
+        raise NotThere(detail) if response.status_code == httpx.codes.NOT_FOUND else ApiRefused(detail)
+
+    async def _answered(self, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            return await self._client.request(method, path, **request)
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            reason = str(error) or type(error).__name__
+            raise ApiAway(f"no query service answers at {self._client.base_url}: {reason}") from error
 
 
 def _detail(response: httpx.Response) -> str:

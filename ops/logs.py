@@ -12,12 +12,16 @@ import stamina.instrumentation
 import structlog
 
 from ops.terminal import visible
+from schemas import tracing
 from schemas.settings import LogSettings
 
 QUIET_S = 30.0
 """A library that repeats itself is heard once in this time, with the count of what was left out."""
 
-_NOISY = ("aiokafka", "faust", "mode", "pymilvus", "urllib3", "asyncio", "grpc", "alembic", "uvicorn")
+_NOISY = (
+    *("aiokafka", "faust", "mode", "pymilvus", "urllib3", "asyncio", "grpc", "alembic", "uvicorn", "httpx"),
+    "opentelemetry",
+)
 
 
 class RepetitionFilter(logging.Filter):
@@ -48,6 +52,7 @@ def configure_logging(settings: LogSettings) -> None:
     stamina.instrumentation.set_on_retry_hooks([])
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _with_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(["left_out"]),
@@ -68,6 +73,14 @@ def configure_logging(settings: LogSettings) -> None:
     root.setLevel(settings.level.upper())
     for name in _NOISY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def _with_trace(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Name the trace and the span that a line was written in, where there are traces."""
+    trace = tracing.current()
+    if trace is None:
+        return event
+    return {**event, "trace_id": tracing.trace_id(trace), "span_id": tracing.span_id(trace)}
 
 
 def _rendering(settings: LogSettings) -> list[Any]:

@@ -14,12 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from schemas.errors import ObjectTooLarge, ObjectUnreadable, PreconditionFailed, RequestRefused
 from schemas.records import EXTERNAL_ID, ObjectRef, ObjectState
-from stores.catalog.engine import fetch
+from stores.catalog.engine import fetch_rows
 from stores.objects.left_out import LeftOut
 from stores.objects.ports import ObjectReader, ObjectWriter
-from streams.carry_out_request import checked_metadata
-from streams.patience import Patience
-from streams.scope import scoped
+from streams.common.backoff import OutageRetry
+from streams.common.scope import scoped
+from streams.requests.carry_out import checked_metadata
 
 PAGE: Final = 500
 """Rows that are read at once."""
@@ -29,7 +29,7 @@ PREDECESSOR_MD5: Final = "predecessor-md5"
 """User metadata of an imported object: the row's ``hash_code``."""
 
 
-class Picture(NamedTuple):
+class PredecessorPicture(NamedTuple):
     """A row of ``image_meta``. Rows with the same ``hash_code`` share the object ``file_path``."""
 
     id: int
@@ -55,7 +55,7 @@ class Picture(NamedTuple):
         )
 
 
-_IMAGE_META: Final = table("image_meta", *(column(name) for name in Picture._fields))
+_IMAGE_META: Final = table("image_meta", *(column(name) for name in PredecessorPicture._fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +63,23 @@ class Rows:
     """The predecessor's table, which is only read. Outages are waited out."""
 
     engine: AsyncEngine
-    patience: Patience
+    retry: OutageRetry
 
     async def count(self, *, after: int = 0) -> int:
         """How many rows have a greater id. Raises Outage, and SQLAlchemy's DBAPIError for a table of another shape."""
         query = select(func.count()).select_from(_IMAGE_META).where(_IMAGE_META.c.id > after)
-        [[count]] = await self.patience.run(lambda: fetch(self.engine, query))
+        [[count]] = await self.retry.run(lambda: fetch_rows(self.engine, query))
         return int(count)
 
-    async def pages(self, *, after: int = 0) -> AsyncGenerator[list[Picture], None]:
+    async def pages(self, *, after: int = 0) -> AsyncGenerator[list[PredecessorPicture], None]:
         """The rows with a greater id in its order, a page at a time. Raises as :meth:`count`."""
         while page := await self._page(after):
             yield page
             after = page[-1].id
 
-    async def _page(self, after: int) -> list[Picture]:
+    async def _page(self, after: int) -> list[PredecessorPicture]:
         query = select(_IMAGE_META).where(_IMAGE_META.c.id > after).order_by(_IMAGE_META.c.id).limit(PAGE)
-        return [Picture(*row) for row in await self.patience.run(lambda: fetch(self.engine, query))]
+        return [PredecessorPicture(*row) for row in await self.retry.run(lambda: fetch_rows(self.engine, query))]
 
 
 class Outcome(StrEnum):
@@ -120,13 +120,13 @@ class Copier:
     prefix: str
     left_out: LeftOut
     max_bytes: int
-    patience: Patience
+    retry: OutageRetry
     dry_run: bool = False
 
-    async def copy(self, picture: Picture) -> Result:
+    async def copy(self, picture: PredecessorPicture) -> Result:
         """Copy the picture unless it is there already. Safe to repeat. Raises Outage that outlasts the retry budget."""
         try:
-            return await self.patience.run(lambda: self._copy(picture))
+            return await self.retry.run(lambda: self._copy(picture))
         except ObjectUnreadable as error:
             return Result(Outcome.UNREADABLE, str(error))
         except PreconditionFailed as error:
@@ -134,10 +134,9 @@ class Copier:
         except (RequestRefused, ObjectTooLarge) as error:
             return Result(Outcome.REFUSED, str(error))
 
-    async def _copy(self, picture: Picture) -> Result:
+    async def _copy(self, picture: PredecessorPicture) -> Result:
         ref, metadata = ObjectRef(self.bucket, picture.key(self.prefix)), picture.metadata
-        if self.left_out.excludes(ref.key):
-            return Result(Outcome.REFUSED, f"objects of the key {ref.key} are left out (objects.exclude)")
+        self.left_out.check(ref.key)
         present = await self.objects.head(ref)
         if present is not None:
             if metadata.items() <= present.metadata.items():

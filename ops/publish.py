@@ -11,13 +11,13 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from ops.pictures import PathProblem, Source, find_sources
+from ops.pictures import NOTHING_FOUND, PathProblem, Source, find_sources
 from ops.progress import progress_bar
-from ops.terminal import plain, stderr
+from ops.settled import Waiting, print_rejected, rejected_of
+from ops.terminal import json_text, plain, stderr
 from schemas.errors import BrokerOutage, MalformedMessage, Outage
-from schemas.image_requests import REQUEST_ID_HEADER
 from schemas.messages import RequestOutcome
-from schemas.records import ObjectRef, RequestResult
+from schemas.records import REQUEST_ID, ObjectRef, RequestResult
 from schemas.settings import KafkaSettings, Settings
 from stores.broker.kafka import connection_failure, connection_options
 from stores.objects.keys import checked_ref
@@ -33,33 +33,53 @@ class Unanswered(Outage):
 
 
 async def run_publish(
-    settings: Settings, paths: Sequence[Path], *, bucket: str | None, prefix: str, everything: bool, timeout_s: float
+    settings: Settings,
+    paths: Sequence[Path],
+    *,
+    bucket: str | None,
+    prefix: str,
+    everything: bool,
+    timeout_s: float,
+    waiting: Waiting | None = None,
+    as_json: bool = False,
 ) -> bool:
     """Publish files with a progress bar, print every outcome that is not ``stored``; whether all were stored.
 
-    Raises PathProblem before anything is sent, BrokerOutage, ConfigurationError and Unanswered.
+    ``waiting``: until each that was stored is indexed or rejected, too; then whether none was rejected. Raises
+    PathProblem before anything is sent, BrokerOutage, ConfigurationError, Unanswered and StillPending.
     """
     bucket = bucket or settings.objects.default_bucket
     sources = find_sources(paths, prefix=prefix, everything=everything)
-    console = stderr()
     if not sources:
-        console.print("no pictures were found there; --all takes files of every name")
-        return False
+        raise PathProblem(NOTHING_FOUND)
     for source in sources:
         _check(source, bucket, settings.kafka)
+    console = stderr()
     requests = {str(uuid.uuid4()): source for source in sources}
-    stored = 0
+    stored: list[Source] = []
+    failed: list[dict[str, str | None]] = []
     with progress_bar(console) as progress:
         task = progress.add_task(f"publishing to {bucket}", total=len(requests))
         async for outcome in publish(requests, settings.kafka, bucket=bucket, timeout_s=timeout_s):
             progress.advance(task)
+            source = requests[outcome.request_id]
             if outcome.outcome is RequestResult.STORED:
-                stored += 1
-            else:
-                words = f"{requests[outcome.request_id].path}: {outcome.outcome}: {outcome.reason}"
-                console.print(plain(words, style="red"), soft_wrap=True)
-    console.print(f"{stored:,} stored, {len(requests) - stored:,} not")
-    return stored == len(requests)
+                stored.append(source)
+                continue
+            failed.append({"path": str(source.path), "outcome": str(outcome.outcome), "reason": outcome.reason})
+            console.print(plain(f"{source.path}: {outcome.outcome}: {outcome.reason}", style="red"), soft_wrap=True)
+        rejected = None
+        if waiting is not None:
+            settling = progress.add_task("searchable", total=len(stored))
+            rejected = await rejected_of(waiting, bucket, stored, lambda: progress.advance(settling))
+    console.print(f"{len(stored):,} stored, {len(failed):,} not")
+    if as_json:
+        rejections = None if rejected is None else [one._asdict() for one in rejected]
+        keys = sorted(source.key for source in stored)
+        print(json_text({"bucket": bucket, "stored": keys, "failed": failed, "rejected": rejections}))  # noqa: T201
+    else:
+        print_rejected(rejected or [])
+    return not (failed or rejected)
 
 
 def _check(source: Source, bucket: str, kafka: KafkaSettings) -> None:
@@ -139,7 +159,7 @@ async def _send(requests: Mapping[str, Source], kafka: KafkaSettings, bucket: st
         await producer.start()
         for request_id, source in requests.items():
             headers = {
-                REQUEST_ID_HEADER: request_id,
+                REQUEST_ID: request_id,
                 "key": source.key,
                 "bucket": bucket,
                 "content-type": source.content_type,

@@ -15,8 +15,11 @@ from stores.vectors.milvus import MilvusVectors
 _LOOK_EVERY_S = 2.0
 
 
-async def run_rebuild_index(settings: Settings) -> None:
-    """Build the index anew, with a progress bar. Raises VectorIndexOutage, ConfigurationError."""
+async def run_rebuild_index(settings: Settings) -> tuple[int, int]:
+    """Build the index anew, with a progress bar; how many vectors are indexed, and how many there are.
+
+    Raises VectorIndexOutage, ConfigurationError.
+    """
     vectors = MilvusVectors(settings.vectors)
     try:
         with progress_bar() as progress:
@@ -26,7 +29,7 @@ async def run_rebuild_index(settings: Settings) -> None:
                 await vectors.rebuild_index()
             finally:
                 watch.cancel()
-            await _look(progress, bar, vectors)
+            return await _look(progress, bar, vectors)
     finally:
         await vectors.close()
 
@@ -39,6 +42,7 @@ async def _show(progress: Progress, bar: TaskID, vectors: MilvusVectors) -> None
             await _look(progress, bar, vectors)
 
 
-async def _look(progress: Progress, bar: TaskID, vectors: MilvusVectors) -> None:
+async def _look(progress: Progress, bar: TaskID, vectors: MilvusVectors) -> tuple[int, int]:
     indexed, stored = await vectors.rows_indexed()
     progress.update(bar, completed=indexed, total=stored)
+    return indexed, stored

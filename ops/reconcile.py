@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ops.installation import indexed_buckets
 from ops.terminal import json_text, shown, stderr, stdout
-from schemas.errors import ConfigurationError
 from schemas.settings import Settings
-from streams.composition import WorkerParts, worker_parts
-from streams.reconcile.drift import DriftKind, Phase, Report
-from streams.reconcile.run import Reconciliation, Scope
+from streams.process.composition import WorkerParts, served_parts
+from streams.repair.drift import DriftKind, Phase, Report
+from streams.repair.reconcile import Reconciliation, Scope
 
 _HEALED_BY = {
     DriftKind.MISSING: "look at the object",
@@ -29,26 +29,33 @@ _HEALED_BY = {
 
 
 async def run_reconcile(
-    settings: Settings, *, bucket: str | None, prefix: str, dry_run: bool, force: bool, as_json: bool
+    settings: Settings,
+    *,
+    bucket: str | None,
+    prefix: str,
+    dry_run: bool,
+    force: bool,
+    as_json: bool,
+    hinted: Callable[[str], str],
 ) -> bool:
-    """Compare the named bucket or all; whether nothing was refused. Raises Outage, ConfigurationError."""
-    buckets = [bucket] if bucket else list(settings.objects.buckets)
-    unknown = set(buckets) - set(settings.objects.buckets)
-    if unknown:
-        raise ConfigurationError(f"{', '.join(unknown)} is not among objects.buckets")
-    async with worker_parts(settings) as parts:
+    """Compare the named bucket or all; whether nothing was refused. Raises Outage, ConfigurationError.
+
+    ``hinted`` makes the hints in a refusal work here.
+    """
+    buckets = indexed_buckets(settings, bucket)
+    async with served_parts(settings) as parts:
         scopes = [Scope(name, prefix, dry_run=dry_run, force=force) for name in buckets]
         reports = [await _run_shown(parts, scope, shown=not as_json) for scope in scopes]
     if as_json:
-        print(json_text([report.as_json() for report in reports], indent=2))  # noqa: T201 - the answer
+        print(json_text([report.as_json() for report in reports]))  # noqa: T201 - the answer
     else:
-        _show(reports)
+        _show(reports, hinted)
     return not any(report.refused for report in reports)
 
 
 async def _run_shown(parts: WorkerParts, scope: Scope, *, shown: bool) -> Report:
     """One bucket, with a progress bar on standard error."""
-    known = await parts.patience.run(lambda: parts.ports.catalog.count_images(scope.bucket, prefix=scope.prefix))
+    known = await parts.retry.run(lambda: parts.ports.catalog.count_images(scope.bucket, prefix=scope.prefix))
     progress = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -58,7 +65,7 @@ async def _run_shown(parts: WorkerParts, scope: Scope, *, shown: bool) -> Report
         TimeElapsedColumn(),
         console=stderr(),
     )
-    run = Reconciliation(parts.ports, parts.patience, parts.settings.reconcile)
+    run = Reconciliation(parts.ports, parts.retry, parts.settings.reconcile)
     with progress if shown else nullcontext():
         task = progress.add_task(scope.bucket, total=max(known, 1), found=0)
         async for report in run.run(scope):
@@ -79,7 +86,7 @@ def _looked_at(report: Report) -> int:
     return max(report.compared.contents, report.compared.vectors)
 
 
-def _show(reports: Sequence[Report]) -> None:
+def _show(reports: Sequence[Report], hinted: Callable[[str], str]) -> None:
     console = stdout()
     for report in reports:
         looked = report.compared
@@ -99,4 +106,4 @@ def _show(reports: Sequence[Report]) -> None:
             + (f"; went on where the run of {report.started:%H:%M:%S} UTC stopped" if report.resumed else "")
         )
         for refusal in report.refused:
-            console.print(f"[bold red]refused:[/] {shown(refusal)}", highlight=False)
+            console.print(f"[bold red]refused:[/] {shown(hinted(refusal))}", highlight=False)

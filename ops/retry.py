@@ -6,12 +6,12 @@ from typing import Any
 
 from rich.table import Table
 
+from ops.installation import indexed_buckets
 from ops.scanning import scanning
 from ops.terminal import json_text, shown, stdout
-from schemas.errors import ConfigurationError
 from schemas.settings import Settings
-from streams.composition import worker_parts
-from streams.retry import PAGE, Rejected, rejected, retry
+from streams.process.composition import worker_parts
+from streams.repair.rejections import PAGE, Rejected, rejected, retry
 
 LOOKED_AT = "objects and contents looked at"
 
@@ -21,17 +21,17 @@ async def run_retry(settings: Settings, *, bucket: str | None, reason: str | Non
 
     Raises Outage, ConfigurationError, and ScanTooLong after ``limit_s`` seconds.
     """
-    asked = 0
+    sent = 0
     async with worker_parts(settings) as parts, scanning(LOOKED_AT, limit_s=limit_s) as looked_at:
-        for name in _buckets(settings, bucket):
+        for name in indexed_buckets(settings, bucket):
             waiting: list[Rejected] = []
             async for entry in rejected(parts.ports.catalog, name, reason=reason, looked_at=looked_at):
                 waiting.append(entry)
                 if len(waiting) == PAGE:
-                    asked += await retry(waiting, parts.ports)
+                    sent += await retry(waiting, parts.ports)
                     waiting.clear()
-            asked += await retry(waiting, parts.ports)
-    return asked
+            sent += await retry(waiting, parts.ports)
+    return sent
 
 
 async def list_rejected(
@@ -40,7 +40,7 @@ async def list_rejected(
     """Print everything that is rejected, with reason, time and attempts. Raises ScanTooLong."""
     table = Table("object", "reason", "decided", "attempts")
     async with worker_parts(settings) as parts, scanning(LOOKED_AT, limit_s=limit_s, streams=as_json) as looked_at:
-        for name in _buckets(settings, bucket):
+        for name in indexed_buckets(settings, bucket):
             async for entry in rejected(parts.ports.catalog, name, reason=reason, looked_at=looked_at):
                 if as_json:
                     print(json_text(_as_json(name, entry)))  # noqa: T201 - the answer
@@ -61,9 +61,3 @@ def _as_json(bucket: str, entry: Rejected) -> dict[str, Any]:
         "decided_at": entry.decided_at.isoformat() if entry.decided_at else None,
         "attempts": entry.attempts,
     }
-
-
-def _buckets(settings: Settings, bucket: str | None) -> list[str]:
-    if bucket is not None and bucket not in settings.objects.buckets:
-        raise ConfigurationError(f"{bucket} is not among objects.buckets")
-    return [bucket] if bucket else list(settings.objects.buckets)

@@ -6,17 +6,9 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, Final
-
-import typer
 
 from ops.progress import progress_bar
 from schemas.errors import TwinlensError
-
-TIME_LIMIT_S: Final = 3600.0
-TimeLimit = Annotated[
-    float, typer.Option("--time-limit", min=1, help="Seconds after which to give up: this reads the whole catalog.")
-]
 
 
 class ScanTooLong(TwinlensError):

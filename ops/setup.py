@@ -2,38 +2,69 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import structlog
 
 from imaging.model_spec import load_spec
 from schemas.settings import Settings
 from stores.broker.topics import ensure_topics
+from stores.catalog.engine import create_engine
 from stores.catalog.migrate import upgrade
+from stores.catalog.sql import SqlCatalog
 from stores.objects.opening import open_objects
 from stores.vectors.milvus import MilvusVectors
-from streams.patience import Outages, Patience
+from streams.common.backoff import OutageRetry, Outages
 
 log = structlog.get_logger(__name__)
 
 
-async def run_setup(settings: Settings) -> None:
+class SetUp(NamedTuple):
+    """What there is now: the topics that were not there before, the model in use, the buckets."""
+
+    topics_made: list[str]
+    model: str
+    buckets: list[str]
+
+
+async def run_setup(settings: Settings) -> SetUp:
     """Topics, tables, collection, buckets: each waits for its server. Raises Outage, ConfigurationError."""
-    patience = Patience(settings.retry, Outages())
+    retry = OutageRetry(settings.retry, Outages())
     kafka = settings.kafka
-    created = await patience.run(lambda: ensure_topics(kafka))
+    created = await retry.run(lambda: ensure_topics(kafka))
     log.info("topics_ready", created=created)
-    await patience.run(lambda: upgrade(settings.database.url.get_secret_value()))
+    await retry.run(lambda: upgrade(settings.database.url.get_secret_value()))
     log.info("tables_ready")
-    spec = load_spec(settings.model.spec)
-    vectors = MilvusVectors(settings.vectors)
-    try:
-        await patience.run(lambda: vectors.ensure_collection(model_name=spec.name, dimension=spec.dimension))
-    finally:
-        await vectors.close()
-    log.info("collection_ready", alias=settings.vectors.alias, model=spec.name)
+    model = await _ensure_collection(settings, retry)
     objects = open_objects(settings.objects)
     try:
         for bucket in settings.objects.buckets:
-            await patience.run(lambda bucket=bucket: objects.ensure_bucket(bucket))  # type: ignore[misc]
+            await retry.run(lambda bucket=bucket: objects.ensure_bucket(bucket))  # type: ignore[misc]
     finally:
         await objects.close()
-    log.info("buckets_ready", buckets=list(settings.objects.buckets))
+    buckets = list(settings.objects.buckets)
+    log.info("buckets_ready", buckets=buckets)
+    return SetUp(created, model, buckets)
+
+
+async def _ensure_collection(settings: Settings, retry: OutageRetry) -> str:
+    """Make the collection of the model that the settings name; while a switch of models is on, all is there.
+
+    The name of the model in use.
+    """
+    catalog = SqlCatalog(create_engine(settings.database))
+    try:
+        switch = await retry.run(catalog.switch)
+    finally:
+        await catalog.close()
+    if switch.in_use is not None:
+        log.info("collection_ready", alias=settings.vectors.alias, model=switch.in_use.name, switch=str(switch.state))
+        return switch.in_use.name
+    spec = load_spec(settings.model.spec)
+    vectors = MilvusVectors(settings.vectors)
+    try:
+        await retry.run(lambda: vectors.ensure_collection(model_name=spec.name, dimension=spec.dimension))
+    finally:
+        await vectors.close()
+    log.info("collection_ready", alias=settings.vectors.alias, model=spec.name)
+    return spec.name

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from typing import Any, Final
 
 import rich.markup
@@ -45,9 +47,20 @@ def visible_json(text: str) -> str:
     return _IN_LINES.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
+_WIDE: Final = 10_000
+"""Columns of what is piped: nothing is folded or cut for a screen that isn't there."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Left to who runs the command: rich would end the process with the exit code of "not found"."""
+        raise BrokenPipeError
+
+
 def stdout(*, soft_wrap: bool = False) -> Console:
-    """Where answers go."""
-    return Console(highlight=False, soft_wrap=soft_wrap)
+    """Where answers go; as wide as it takes where that is no terminal."""
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDE
+    return _Console(highlight=False, soft_wrap=soft_wrap, width=width)
 
 
 def stderr(*, soft_wrap: bool = False) -> Console:

@@ -13,8 +13,9 @@ from ops.pictures import Source
 from schemas.errors import ObjectTooLarge, Outage, RequestRefused
 from schemas.records import ObjectRef, ObjectState
 from schemas.settings import Settings
+from schemas.task_groups import task_group
 from stores.objects.ports import ObjectWriter
-from streams.patience import Patience
+from streams.common.backoff import OutageRetry
 
 CONCURRENCY: Final = 8
 
@@ -39,7 +40,7 @@ class Uploader:
     """Uploads into one bucket. Outages are waited out within ``retry.budget_s``."""
 
     objects: ObjectWriter
-    patience: Patience
+    retry: OutageRetry
     settings: Settings
     bucket: str
 
@@ -56,17 +57,14 @@ class Uploader:
                 await self._take(source, result)
                 advance()
 
-        workers = [asyncio.ensure_future(work()) for _ in range(min(CONCURRENCY, len(sources)))]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
+        async with task_group() as tasks:
+            for _ in range(min(CONCURRENCY, len(sources))):
+                tasks.create_task(work())
         return result
 
     async def _take(self, source: Source, result: Uploaded) -> None:
         try:
-            is_new = await self.patience.run(lambda: self._put(source))
+            is_new = await self.retry.run(lambda: self._put(source))
         except Outage:
             raise
         except (RequestRefused, ObjectTooLarge) as error:

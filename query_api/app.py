@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
 
-from query_api.access import ApiKeys, require_key
-from query_api.admission import Admission
-from query_api.body_guard import BodyGuard
-from query_api.hosts import KnownHosts
-from query_api.live_model import LiveModel
-from query_api.observing import Observing
-from query_api.page import Page, image_hosts
-from query_api.problems import Problem, documented, install
-from query_api.routes import compare, duplicates, files, health, images, predecessor, search, session, status
-from query_api.services import Ports, Services, assemble
-from query_api.time_limit import TimeLimit
+from query_api.http.access import API_KEY_HEADER, ApiKeys, require_key
+from query_api.http.admission import Admission
+from query_api.http.body_guard import BodyGuard
+from query_api.http.forwarded import Forwarded
+from query_api.http.hosts import KnownHosts
+from query_api.http.named_queries import NamedQueries
+from query_api.http.observing import REQUEST_ID_HEADER, Observing
+from query_api.http.parameters import only_known
+from query_api.http.problems import Problem, documented, install
+from query_api.http.time_limit import TimeLimit
+from query_api.page import WebPage, image_hosts
+from query_api.routes import compare, duplicates, files, health, images, predecessor, search, session, status, thumbnail
+from query_api.search.live_model import LiveModel
+from query_api.services import ReadingPorts, Services, assemble
 from schemas.settings import Settings
 from stores.catalog.reading.sql import open_reader
 from stores.objects.opening import open_objects
@@ -33,7 +38,7 @@ come in through the bucket. Every error is a problem document (RFC 9457, `applic
 """
 
 
-def create_app(settings: Settings, ports: Ports) -> FastAPI:
+def create_app(settings: Settings, ports: ReadingPorts) -> FastAPI:
     """The app over these ports. It connects to nothing before the first request, and closes no port."""
     services = assemble(settings, ports)
 
@@ -53,8 +58,9 @@ def create_app(settings: Settings, ports: Ports) -> FastAPI:
     )
     app.state.services = services
     app.state.keys = ApiKeys(settings.api.key_hashes)
-    install(app, services.outage_log)
-    _add_routes(app, settings)
+    install(app, services.outages)
+    app.router.routes.extend(_routes(with_predecessors=settings.api.predecessor_routes))
+    app.router.default = _page(settings)
     _add_middleware(app, services)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
@@ -66,8 +72,9 @@ def build(settings: Settings) -> FastAPI:
     vectors = MilvusVectors(settings.vectors)
     objects = open_objects(settings.objects)
     urls = GuardedFetcher(timeout_s=settings.api.url_timeout_s) if settings.api.search_by_url else None
-    model = LiveModel(vectors, settings.model)
-    app = create_app(settings, Ports(catalog=catalog, vectors=vectors, objects=objects, model=model, urls=urls))
+    model = LiveModel(vectors, settings.model, catalog.switch)
+    ports = ReadingPorts(catalog=catalog, vectors=vectors, objects=objects, model=model, urls=urls)
+    app = create_app(settings, ports)
     app.router.lifespan_context = _closing(app, *[port for port in (urls, catalog, vectors, objects) if port])
     return app
 
@@ -77,29 +84,52 @@ def _closing(app: FastAPI, *closed_last: Any) -> Any:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
-        async with inner(app) as state:
-            yield state
-        for port in closed_last:
-            await port.close()
+        try:
+            async with inner(app) as state:
+                yield state
+        finally:
+            await close_all(closed_last)
 
     return lifespan
 
 
-def _add_routes(app: FastAPI, settings: Settings) -> None:
-    guarded = [Depends(require_key)]
-    for module in (search, compare, images, files, duplicates, status):
-        app.include_router(module.router, dependencies=guarded)
-    if settings.api.predecessor_routes:
-        app.include_router(predecessor.router, dependencies=guarded)
-    app.include_router(session.router)
-    app.include_router(health.router)
+async def close_all(ports: Iterable[Any]) -> None:
+    """Close each, whatever becomes of the others; then raise the first error, with the further ones as its notes."""
+    errors: list[Exception] = []
+    for port in ports:
+        try:
+            await port.close()
+        except Exception as error:  # the others are closed all the same
+            errors.append(error)
+    if errors:
+        for further in errors[1:]:
+            errors[0].add_note(f"closing another port failed, too: {further!r}")
+        raise errors[0]
+
+
+@cache
+def _routes(*, with_predecessors: bool) -> Sequence[BaseRoute]:
+    """The same for all apps of a process: with the first request FastAPI takes their parameters apart, once."""
+    routes = APIRouter()
+    guarded = [Depends(require_key), Depends(only_known)]
+    for module in (search, compare, images, files, thumbnail, duplicates, status):
+        routes.include_router(module.router, dependencies=guarded)
+    if with_predecessors:
+        # Its clients may send what its service took no notice of.
+        routes.include_router(predecessor.router, dependencies=[Depends(require_key)])
+    routes.include_router(session.router, dependencies=[Depends(only_known)])
+    routes.include_router(health.router, dependencies=[Depends(only_known)])
+    return routes.routes
+
+
+def _page(settings: Settings) -> WebPage:
     objects = settings.objects
     hosts = image_hosts(
         redirects=settings.api.file_delivery == "redirect" and objects.backend == "s3",
         secure=objects.secure,
         endpoint=objects.endpoint,
     )
-    app.router.default = Page(hosts)
+    return WebPage(hosts)
 
 
 def _add_middleware(app: FastAPI, services: Services) -> None:
@@ -119,18 +149,25 @@ def _add_middleware(app: FastAPI, services: Services) -> None:
             CORSMiddleware,
             allow_origins=list(api.cors_origins),
             allow_methods=["GET", "HEAD", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "Range", "If-None-Match"],
-            expose_headers=["X-Request-ID", "Retry-After", "ETag", "Content-Range"],
+            allow_headers=["Authorization", "Content-Type", API_KEY_HEADER, "Range", "If-None-Match"],
+            expose_headers=[REQUEST_ID_HEADER, "Retry-After", "ETag", "Content-Range"],
         )
     app.add_middleware(KnownHosts, public_url=api.public_url, allowed=api.allowed_hosts)
     app.add_middleware(Observing, metrics=metrics, open_to_origins=bool(api.cors_origins))
+    app.add_middleware(Forwarded, trusted=api.trusted_proxies)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
     """FastAPI's description, with the schemas that only hand-written parts refer to."""
     if app.openapi_schema is None:
-        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        for model in (Problem, search.NamedQueries):
+        schema = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            servers=[{"url": ".", "description": "Beside this description, whatever prefix it lies below."}],
+        )
+        for model in (Problem, NamedQueries):
             described = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schema["components"]["schemas"] |= described.pop("$defs", {}) | {model.__name__: described}
         _replace_validation_errors(schema)

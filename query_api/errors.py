@@ -8,6 +8,7 @@ RequestProblem
 ├── UrlSearchDisabled 403     ├── UnsupportedMediaType 415├── AnswerTimeout 503
 ├── Unauthorized 401          ├── ReadOnly 405            └── InternalError 500
 ├── NotFound 404              └── UnknownHost 421
+└── UploadForgotten 410
 """
 
 from __future__ import annotations
@@ -83,6 +84,12 @@ class NotIndexed(RequestProblem):
     """The image is known and has no vector (yet)."""
 
     status, code, title = 409, "not_indexed", "The image is not indexed"
+
+
+class UploadForgotten(RequestProblem):
+    """The name of an upload leads nowhere (any more): send the picture again."""
+
+    status, code, title = 410, "upload_forgotten", "The upload is not remembered"
 
 
 class RangeNotSatisfiable(RequestProblem):

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from schemas import tracing
+
 SHARED_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus_client's own: where it is set, the processes of one service keep their numbers in this folder."""
 
@@ -30,7 +32,8 @@ class Metrics:
             buckets=_FINE, registry=self.registry,
         )  # fmt: skip
         self.stages = Histogram(
-            "twinlens_api_stage_seconds", "Seconds by stage: read, decode, embed, vectors, sql, thumbnail.", ("stage",),
+            "twinlens_api_stage_seconds", "Seconds by stage: read, decode, embed, vectors, sql, "
+            "thumbnail, features, match.", ("stage",),
             buckets=_FINE, registry=self.registry,
         )  # fmt: skip
         self.in_flight = Gauge(
@@ -51,6 +54,10 @@ class Metrics:
             "twinlens_api_thumbnail_cache_total", "Thumbnails asked for, by whether they were at hand.", ("result",),
             registry=self.registry,
         )  # fmt: skip
+        self.features_cache = Counter(
+            "twinlens_api_features_cache_total", "Local features of stored pictures that were needed, by whether they "
+            "were at hand.", ("result",), registry=self.registry,
+        )  # fmt: skip
 
     def exposition(self) -> bytes:
         """All numbers in Prometheus' text format: of this process, or of all processes of the service together."""
@@ -62,9 +69,10 @@ class Metrics:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time one stage of a request, also when it fails."""
+        """Time one stage of a request, also when it fails; it is a span of the request's trace."""
         begun = time.perf_counter()
         try:
-            yield
+            with tracing.span(name):
+                yield
         finally:
             self.stages.labels(name).observe(time.perf_counter() - begun)

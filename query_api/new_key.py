@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 
-from query_api.access import hash_of
+from query_api.http.access import hash_of
 
 
 def main(arguments: list[str]) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,7 +28,7 @@ def image_hosts(*, redirects: bool, secure: bool, endpoint: str) -> str:
     return f" {'https' if secure else 'http'}://{endpoint}" if redirects else ""
 
 
-class Page:
+class WebPage:
     """ASGI app. Anything that is not one of the page's files is left to the 404 problem."""
 
     def __init__(self, hosts: str = "") -> None:
@@ -52,15 +52,18 @@ class Page:
         await app({**scope, "path": path, "root_path": ""}, receive, send_with_headers)
 
     def _choose(self, path: str) -> tuple[ASGIApp, str]:
-        if path in ("/docs", "/docs/"):
+        bare = path.rstrip("/") or "/"
+        if path != bare and bare in (*VIEWS, "/docs"):
+            # Links are relative, so that they work below any prefix; below `/browse/` they would lead astray.
+            return RedirectResponse(f"..{bare}", 308), path
+        if path == "/docs":
             return self._docs, "/index.html"
         if path.startswith("/docs/assets/"):
             return self._swagger, path.removeprefix("/docs/assets")
         if path.startswith("/docs/"):
             return self._docs, path.removeprefix("/docs")
-        view = path.rstrip("/") or "/"
-        if view in VIEWS:
-            return FileResponse(_view(view)), path
+        if path in VIEWS:
+            return FileResponse(_view(path)), path
         return self._web, path
 
 

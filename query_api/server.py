@@ -16,8 +16,8 @@ from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.supervisors import Multiprocess
 
 from query_api.app import build
+from query_api.http.protocol import BoundedHttp
 from query_api.metrics import SHARED_FOLDER_VARIABLE
-from query_api.protocol import BoundedHttp
 from schemas.settings import Settings
 
 BACKLOG = 512
@@ -54,8 +54,7 @@ def _config(settings: Settings, app: FastAPI | Callable[[], FastAPI]) -> uvicorn
         access_log=False,
         log_config=None,
         server_header=False,
-        proxy_headers=True,
-        forwarded_allow_ips=api.trusted_proxies,
+        proxy_headers=False,  # The app believes those that it trusts, see query_api/http/forwarded.py.
         timeout_keep_alive=30,
         timeout_graceful_shutdown=STOP_WITHIN_S,
         timeout_worker_healthcheck=START_WITHIN_S,

@@ -1,4 +1,4 @@
-"""What the handlers work with: the ports, and the bounded machinery of one process."""
+"""Puts the handlers together: each is given the ports that it touches, and the bounded machinery of one process."""
 
 from __future__ import annotations
 
@@ -6,33 +6,30 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Protocol
-
-from fastapi import Depends, Request
 
 from imaging.limits import DecodeLimits
-from query_api.body_guard import ByteBudget
-from query_api.cpu import CpuPool, EmbeddingQueue
-from query_api.gathered import GatheredCatalog, GatheredVectors
-from query_api.links import Links
-from query_api.live_model import ModelSource
 from query_api.metrics import Metrics
-from query_api.outage_log import OutageLog
-from query_api.overviews import Overviews
-from query_api.readiness import Check, Readiness
-from query_api.thumbnails import Thumbnails
+from query_api.pictures.derived import Workplace
+from query_api.pictures.local_features import LocalFeaturesCache
+from query_api.pictures.remembered import RememberedUploads
+from query_api.pictures.thumbnails import Thumbnails
+from query_api.pictures.uploaded import UploadedPictures
+from query_api.search.live_model import ModelSource
+from query_api.search.queries import Queries
+from query_api.search.search import Ranker
+from query_api.search.status import Status
+from query_api.search.verifying import JudgedSearch, Verifying
+from query_api.sharing.byte_budget import ByteBudget
+from query_api.sharing.cpu import CpuPool, EmbeddingQueue
+from query_api.sharing.gathered import GatheredCatalog
+from query_api.sharing.outage_log import OutageLog
+from query_api.sharing.overviews import Overviews
+from query_api.sharing.readiness import Check, Readiness
 from schemas.settings import Settings
 from stores.catalog.reading.ports import CatalogReader
 from stores.objects.ports import ObjectReader
-from stores.urls import Fetched
+from stores.urls import UrlFetcher
 from stores.vectors.ports import VectorReader
-
-
-class UrlFetcher(Protocol):
-    """Fetching what a client names by URL. Adapter: ``stores.urls.GuardedFetcher``."""
-
-    async def fetch(self, url: str, *, max_bytes: int) -> Fetched:
-        """The bytes behind a URL. Raises RefusedUrl (and of that UnreachableUrl)."""
 
 
 def _now() -> datetime:
@@ -40,7 +37,7 @@ def _now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Ports:
+class ReadingPorts:
     """The outside world, for reading only. ``urls`` is None where searching by URL is off."""
 
     catalog: CatalogReader
@@ -54,32 +51,34 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """One per app."""
+    """One per app. No route is handed all of it: ``query_api.http.dependencies`` gives each what it needs."""
 
     settings: Settings
-    ports: Ports
-    catalog: GatheredCatalog
-    vectors: GatheredVectors
     metrics: Metrics
-    limits: DecodeLimits
-    pool: CpuPool
-    embedding: EmbeddingQueue
-    thumbnails: Thumbnails
-    overviews: Overviews
     budget: ByteBudget
-    links: Links
-    outage_log: OutageLog
+    outages: OutageLog
     readiness: Readiness
+    models: ModelSource
+    catalog: CatalogReader
+    gathered: GatheredCatalog
+    objects: ObjectReader
+    overviews: Overviews
+    status: Status
+    thumbnails: Thumbnails
+    pictures: UploadedPictures
+    queries: Queries
+    ranker: Ranker
+    verifying: Verifying
+    search: JudgedSearch
 
     def close(self) -> None:
         """End the threads; the ports belong to who made them."""
-        self.pool.close()
-        self.embedding.close()
+        self.pictures.pool.close()
+        self.queries.embedding.close()
 
 
-def assemble(settings: Settings, ports: Ports) -> Services:
-    """The machinery that the settings ask for. Connects to nothing."""
-    metrics = Metrics()
+def assemble(settings: Settings, ports: ReadingPorts) -> Services:
+    """The handlers that the settings ask for. Connects to nothing."""
     api = settings.api
     limits = DecodeLimits(
         max_bytes=settings.limits.max_object_bytes,
@@ -87,28 +86,40 @@ def assemble(settings: Settings, ports: Ports) -> Services:
         max_side=settings.limits.max_side,
         max_memory=settings.limits.max_decode_memory,
     )
-    outage_log = OutageLog()
+    metrics, outages = Metrics(), OutageLog()
     budget = ByteBudget(api.max_bytes_in_flight, metrics, largest_request=api.max_request_bytes)
     pool = CpuPool(threads=api.decode_threads, max_waiting=api.max_waiting, metrics=metrics)
+    embedding = EmbeddingQueue(batch=api.embed_batch, max_waiting=api.max_waiting, metrics=metrics)
+    workplace = Workplace(ports.objects, pool, budget, metrics)
+    gathered = GatheredCatalog(ports.catalog)
+    overviews = Overviews(ports.catalog, ports.vectors, ports.clock)
+    pictures = UploadedPictures(pool, limits)
+    remembered = RememberedUploads(max_bytes=api.remembered_bytes, clock=ports.clock)
+    features = LocalFeaturesCache(workplace, limits, max_bytes=api.features_cache_bytes)
+    verifying = Verifying(features, api.verify_timeout_s)
+    ranker = Ranker(gathered, metrics)
     return Services(
         settings=settings,
-        ports=ports,
-        catalog=GatheredCatalog(ports.catalog),
-        vectors=GatheredVectors(ports.vectors),
         metrics=metrics,
-        limits=limits,
-        pool=pool,
-        embedding=EmbeddingQueue(batch=api.embed_batch, max_waiting=api.max_waiting, metrics=metrics),
-        thumbnails=Thumbnails(ports.objects, pool, budget, limits, metrics, max_bytes=api.thumbnail_cache_bytes),
-        overviews=Overviews(ports.catalog, ports.vectors, ports.clock),
         budget=budget,
-        links=Links(api.public_url),
-        outage_log=outage_log,
-        readiness=Readiness(_checks(settings, ports), outage_log),
+        outages=outages,
+        readiness=Readiness(_checks(settings, ports), outages),
+        models=ports.model,
+        catalog=ports.catalog,
+        gathered=gathered,
+        objects=ports.objects,
+        overviews=overviews,
+        status=Status(overviews, ports.model, outages, ports.now),
+        thumbnails=Thumbnails(workplace, limits, max_bytes=api.thumbnail_cache_bytes),
+        pictures=pictures,
+        queries=Queries(gathered, pictures, embedding, remembered, ports.urls, metrics),
+        ranker=ranker,
+        verifying=verifying,
+        search=JudgedSearch(ranker, verifying, api.verify_best, overviews),
     )
 
 
-def _checks(settings: Settings, ports: Ports) -> dict[str, Check]:
+def _checks(settings: Settings, ports: ReadingPorts) -> dict[str, Check]:
     async def objects() -> None:
         for bucket in settings.objects.buckets:
             await ports.objects.check(bucket)
@@ -119,12 +130,3 @@ def _checks(settings: Settings, ports: Ports) -> dict[str, Check]:
         "objects": objects,
         "model": ports.model.current,
     }
-
-
-async def services_of(request: Request) -> Services:
-    """The app's services; a coroutine, since FastAPI runs a plain function in a thread."""
-    services: Services = request.app.state.services
-    return services
-
-
-Using = Annotated[Services, Depends(services_of)]

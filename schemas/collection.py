@@ -34,13 +34,24 @@ def model_id_of(name: str) -> str:
     return name.partition("@")[0]
 
 
+def model_mark(name: str, tag: str) -> str:
+    """``<model name>#<tag>``: marks what a switch of models has stored, and no other switch to the same model."""
+    return f"{name}#{tag}"
+
+
 OTHER_FILE: Final = "its file or spec has changed; give the changed model an id of its own"
 """What to do where a model's fingerprint is not the one that the vectors are marked with."""
 
 
 def is_same_model(recorded: str | None, in_use: str) -> bool:
-    """Whether what was recorded names the model in use; a mere id is from before there were fingerprints."""
-    return recorded in (in_use, model_id_of(in_use))
+    """Whether what was recorded names the model in use; a mere id is from before there were fingerprints.
+
+    What a switch of models has stored counts like anything else of its model. But where ``in_use`` is the mark of a
+    switch, only what that switch has stored counts.
+    """
+    if recorded is None or recorded == in_use:
+        return recorded is not None
+    return "#" not in in_use and recorded.partition("#")[0] in (in_use, model_id_of(in_use))
 
 
 MAX_VECTOR_ID: Final = 2**63 - 2

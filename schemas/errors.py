@@ -1,24 +1,29 @@
-"""Every exception that Twinlens raises on purpose, in one tree.
+"""The exceptions that Twinlens raises on purpose: this tree, and that of pictures in ``imaging.errors``.
 
 TwinlensError
 ├── Outage                    infrastructure is away or busy: wait and try again
-│   ├── ObjectStoreOutage     the server, or one answer of it: ``streams.scope`` finds out how far it reaches
+│   ├── ObjectStoreOutage     the server, or one answer of it: ``streams.common.scope`` finds out how far it reaches
 │   │   └── BucketOutage      one bucket, gone or denied: an unmounted volume must never look like a delete
 │   ├── CatalogOutage
-│   │   └── CatalogContention (a deadlock or lock time-out: the transaction is run again, nothing is down)
+│   │   └── CatalogContention  a deadlock or lock time-out: the transaction is run again, nothing is down
 │   ├── VectorIndexOutage
 │   ├── BrokerOutage
 │   └── InferenceOutage       the network does not compute any more: a new process loads it anew
-├── Rejection                 a fact about one object or picture: recorded, never retried by itself
-│   ├── ObjectTooLarge
-│   └── ... imaging.errors    (undecodable pictures)
+├── Rejection                 a fact about one object: recorded, never retried by itself
+│   └── ObjectTooLarge
 ├── ObjectUnreadable          a fact about one object, too: recorded, and looked at again on a schedule
 ├── MalformedMessage          a message that can't be understood: a dead letter
 ├── MessageRefused            a message of ours that the broker will never accept: a dead letter, too
 ├── PreconditionFailed        a conditional PUT lost to another writer
 ├── RefusedUrl                a URL that the guard does not fetch
 ├── RequestRefused            a producer's request that can't be carried out
+├── ModelsChanged             a worker goes by models that are not those which are served any more: start it again
 └── ConfigurationError        the operator has to change something before this can run
+    └── ModelError            of ``imaging.errors``, too
+
+``imaging.errors.ImagingError`` is the root of another tree, which knows nothing of objects and servers. Its
+``UndecodableImage`` is to a content what ``Rejection`` is to an object, and handlers name both. Commands and the
+embedded stack have leaves of their own, beside what they do.
 """
 
 from typing import Final
@@ -93,7 +98,7 @@ class InferenceOutage(Outage):
 
 
 class Rejection(TwinlensError):
-    """Something about an object or its picture that makes it unfit for the index.
+    """Something about an object that makes it unfit for the index; of its picture, see ``imaging.errors``.
 
     ``reason`` is a stable slug for programs; ``str(error)`` is a sentence for people.
     """
@@ -133,6 +138,10 @@ class RefusedUrl(TwinlensError):
 
 class RequestRefused(TwinlensError):
     """A request was understood but can't be carried out; the text says why."""
+
+
+class ModelsChanged(TwinlensError):
+    """Which models are served has changed since this worker found out: a new process does what there is to do."""
 
 
 class ConfigurationError(TwinlensError):

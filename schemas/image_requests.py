@@ -11,9 +11,10 @@ from unicodedata import category
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
+from schemas.collection import BUCKET_MAX_LENGTH
 from schemas.errors import MalformedMessage, RequestRefused
 from schemas.messages import Message, first_fault, load_json
-from schemas.tables import KEY_MAX_BYTES
+from schemas.records import EXTERNAL_ID, EXTERNAL_ID_MAX, KEY_MAX_BYTES, REQUEST_ID
 
 
 def _storable_id(value: str) -> str:
@@ -31,12 +32,11 @@ RequestId = Annotated[
 
 _REQUEST_ID: TypeAdapter[str] = TypeAdapter(RequestId)
 
-REQUEST_ID_HEADER = "request-id"
-RAW_HEADERS = frozenset({REQUEST_ID_HEADER, "key", "bucket", "content-type", "external-id"})
+RAW_HEADERS = frozenset({REQUEST_ID, EXTERNAL_ID, "key", "bucket", "content-type"})
 """The headers of the raw form, whose value is the file itself."""
 
 METADATA_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,127}$")
-RESERVED_METADATA = frozenset({"request-id", "external-id"})
+RESERVED_METADATA = frozenset({REQUEST_ID, EXTERNAL_ID})
 
 
 class ImageRequest(Message):
@@ -48,12 +48,12 @@ class ImageRequest(Message):
 
     request_id: RequestId
     op: Literal["put", "look"] = "put"
-    bucket: Annotated[str, Field(min_length=1, max_length=63)] | None = None
+    bucket: Annotated[str, Field(min_length=1, max_length=BUCKET_MAX_LENGTH)] | None = None
     key: Annotated[str, Field(min_length=1, max_length=KEY_MAX_BYTES)]
     content_base64: str | None = None
     url: Annotated[str, Field(max_length=4096)] | None = None
     content_type: Annotated[str, Field(max_length=255, pattern=r"^[\x20-\x7e]+$")] | None = None
-    external_id: Annotated[str, Field(max_length=255)] | None = None
+    external_id: Annotated[str, Field(max_length=EXTERNAL_ID_MAX)] | None = None
     metadata: Mapping[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -84,7 +84,7 @@ class ImageRequest(Message):
             raise RequestRefused(f"content_base64 is not base64: {error}") from error
 
 
-class InvalidRequest(RequestRefused):
+class InvalidImageRequest(RequestRefused):
     """A request with an id that can be answered, and a fault that makes it impossible to carry out."""
 
     def __init__(self, request_id: str, reason: str) -> None:
@@ -109,10 +109,10 @@ class RawRequest(ImageRequest):
 def parse_image_request(value: bytes | None, headers: Mapping[str, bytes | None]) -> ImageRequest:
     """A request in either form: raw if it has a ``request-id`` header, else JSON.
 
-    Headers may be null. Raises InvalidRequest where the request id could be read, so that its producer gets an answer,
-    and MalformedMessage where not even that.
+    Headers may be null. Raises InvalidImageRequest where the request id could be read, so that its producer gets an
+    answer, and MalformedMessage where not even that.
     """
-    if REQUEST_ID_HEADER in headers:
+    if REQUEST_ID in headers:
         return _parse_raw(value, headers)
     document = load_json(value)
     if not isinstance(document, dict):
@@ -144,4 +144,4 @@ def _validated[T: ImageRequest](model: type[T], fields: dict[str, Any]) -> T:
             request_id = _REQUEST_ID.validate_python(fields.get("request_id"))
         except ValidationError:
             raise MalformedMessage(f"no image request: {reason}") from error
-        raise InvalidRequest(request_id, reason) from error
+        raise InvalidImageRequest(request_id, reason) from error

@@ -19,9 +19,10 @@ A **content** is distinct bytes in a bucket. Its state says where it stands on i
 | ``new_content`` | no row → PENDING | an object has bytes that the bucket did not have |
 | ``gain_reference`` | DELETING → PENDING, else none | an object has bytes that the bucket has had |
 | ``lose_reference`` | none, dirty | an object is gone, or has other bytes now |
-| ``begin_attempt`` | PENDING | an index worker takes it up |
+| ``begin_attempt`` | PENDING, or INDEXED and to be brought over to another model | an index worker takes it up |
 | ``refund_attempt`` | PENDING | the attempt ended for a reason that lay elsewhere |
 | ``record_indexed`` | PENDING → INDEXED | its vector is stored |
+| ``record_other``, ``forget_other`` | none | its vector is stored for the other model of a switch, or was lost there |
 | ``reject`` | PENDING → REJECTED | it is no picture, or all attempts are used up |
 | ``reject_unreadable`` | PENDING → REJECTED | none of its objects can be read; it is tried again on a schedule |
 | ``restart`` | any → PENDING | its vector was lost, limits or model changed, somebody asked, it came back |
@@ -62,6 +63,8 @@ from urllib.parse import unquote
 from schemas.collection import is_same_model
 from schemas.records import (
     EXTERNAL_ID,
+    EXTERNAL_ID_MAX,
+    METADATA_MAX_BYTES,
     ContentId,
     ContentRecord,
     ContentState,
@@ -77,9 +80,6 @@ GAVE_UP: Final = "gave_up"
 """The slug of the reason when every attempt failed for a reason that is a bug."""
 UNREADABLE: Final = "unreadable"
 """The slug of the reason when the object store answers, but not about this object; the detail is its error code."""
-EXTERNAL_ID_MAX: Final = 255
-METADATA_MAX_BYTES: Final = 2048
-"""S3's own limit for user metadata."""
 ERASING: Final = "erasing"
 """The ``published_state`` of a removed image whose tombstone is about to be sent, or may have been."""
 ERASED: Final = "erased"
@@ -90,21 +90,29 @@ LATE_ARRIVAL: Final = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What was learnt of a picture when it was decoded. Width and height in pixels; ``md5`` of its bytes, in hex."""
+    """What was learnt of a picture when it was decoded. Width and height in pixels; ``md5`` of its bytes, in hex;
+    ``decoded_share`` of one whose file was cut short.
+    """
 
     width: int
     height: int
     format: str
     md5: str
+    decoded_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What an index worker decides by: limits' fingerprint, model and attempts."""
+    """What an index worker decides by: limits' fingerprint, models and attempts.
+
+    Contents are marked with ``model_name`` where their vector is in the collection that is searched, and with
+    ``other_model`` where it is in that of the other model of a switch, too; None where none is on.
+    """
 
     limits: str
     model_name: str
     max_attempts: int
+    other_model: str | None = None
 
 
 # The to-do list of contents.
@@ -183,6 +191,8 @@ def decide(
         raise AssertionError(f"{content.id} is being deleted though an image refers to it")
     elif is_outdated(content, rules) or (content.state is ContentState.REJECTED and retry):
         decided = restart(content, vector_id)
+    if lacks_other(decided, rules) and decided.attempts < rules.max_attempts:
+        return begin_attempt(decided)
     if decided.state is ContentState.PENDING:
         if decided.attempts >= rules.max_attempts:
             reason = Reason(GAVE_UP, f"{decided.attempts} attempts ended without a result")
@@ -199,7 +209,23 @@ def is_outdated(content: ContentRecord, rules: Rules) -> bool:
     """Whether what is recorded was decided under other limits, or by another model."""
     if content.state is ContentState.REJECTED:
         return content.limits != rules.limits
-    return content.state is ContentState.INDEXED and not is_same_model(content.model, rules.model_name)
+    return content.state is ContentState.INDEXED and not is_stored_for(content, rules.model_name)
+
+
+def is_stored_for(content: ContentRecord, mark: str) -> bool:
+    """Whether the vector of an indexed content is in the collection of the model with this mark."""
+    return is_same_model(content.model, mark) or is_same_model(content.other_model, mark)
+
+
+def depends_on_models(content: ContentRecord, rules: Rules) -> bool:
+    """Whether what is decided about a content would be something else if other models were served."""
+    return content.state is ContentState.INDEXED and (is_outdated(content, rules) or lacks_other(content, rules))
+
+
+def lacks_other(content: ContentRecord, rules: Rules) -> bool:
+    """Whether an indexed content is still to be brought over to the collection of the other model of a switch."""
+    other = rules.other_model
+    return other is not None and content.state is ContentState.INDEXED and not is_stored_for(content, other)
 
 
 def begin_attempt(content: ContentRecord) -> ContentRecord:
@@ -210,6 +236,11 @@ def begin_attempt(content: ContentRecord) -> ContentRecord:
 def was_attempted(content: ContentRecord) -> bool:
     """Whether attempts were begun that have not ended: it may have taken its process down, and its batch with it."""
     return content.state is ContentState.PENDING and content.attempts > 0
+
+
+def was_brought_over(content: ContentRecord, rules: Rules) -> bool:
+    """Likewise for one that was to be brought over to the other model of a switch."""
+    return lacks_other(content, rules) and content.attempts > 0
 
 
 def refund_attempt(content: ContentRecord, read: ContentRecord) -> ContentRecord:
@@ -253,19 +284,49 @@ def has_lost(content: ContentRecord, read: ContentRecord) -> bool:
     return content.state is ContentState.INDEXED and content.vector_id == read.vector_id
 
 
+def awaits_other(content: ContentRecord | None, read: ContentRecord) -> bool:
+    """Whether the locked row still stands for the vector of ``read``, which was stored for the other model, too."""
+    return content is not None and has_lost(content, read)
+
+
+def record_other(content: ContentRecord, rules: Rules) -> ContentRecord:
+    """The vector is stored in the collection of the other model, too; the mark of a former one makes room."""
+    serves = is_same_model(content.model, rules.model_name)
+    return replace(
+        content,
+        model=content.model if serves else content.other_model,
+        other_model=rules.other_model,
+        attempts=0,
+    )
+
+
+def forget_other(content: ContentRecord, rules: Rules) -> ContentRecord:
+    """The vector was found missing in the collection of the other model: it is to be brought over again."""
+    serves = is_same_model(content.model, rules.model_name)
+    return replace(content, model=content.model if serves else content.other_model, other_model=None)
+
+
 def record_indexed(
-    content: ContentRecord, picture: Picture, model_name: str, nearest: tuple[Neighbour, ...], now: datetime
+    content: ContentRecord,
+    picture: Picture,
+    model_name: str,
+    nearest: tuple[Neighbour, ...],
+    now: datetime,
+    *,
+    other_model: str | None = None,
 ) -> ContentRecord:
     """The vector is stored; ``nearest`` are the contents that were near it at that moment."""
     return replace(
         content,
         state=ContentState.INDEXED,
         model=model_name,
+        other_model=other_model,
         attempts=0,
         md5=picture.md5,
         width=picture.width,
         height=picture.height,
         format=picture.format,
+        decoded_share=picture.decoded_share,
         nearest=nearest,
         indexed_at=now,
         retry_due=None,
@@ -280,6 +341,7 @@ def reject(content: ContentRecord, reason: Reason, limits: str, now: datetime) -
         reason=reason,
         limits=limits,
         model=None,
+        other_model=None,
         nearest=(),
         indexed_at=now,
         retry_due=None,
@@ -467,7 +529,7 @@ def published_state_of(content: ContentRecord) -> str:
     return published_state(image, content)
 
 
-def rows_that_tell(state: str) -> tuple[str, str]:
+def published_as(state: str) -> tuple[str, str]:
     """The ``published_state`` of rows whose last snapshot told this; of some an earlier tombstone may still arrive."""
     return state, f"{ERASED}:{state}"
 

@@ -7,30 +7,30 @@ meaning. Readers ignore fields that they do not know, and refuse versions that t
 from __future__ import annotations
 
 import json
-import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple, Self
 from urllib.parse import quote_plus, unquote_plus
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from schemas.collection import BUCKET_MAX_LENGTH
 from schemas.errors import MalformedMessage
-from schemas.records import ContentId, ImageState, ObjectRef, RequestResult
+from schemas.records import SHA256_PATTERN, USER_METADATA, ContentId, ImageState, ObjectRef, RequestResult
 from schemas.similarity import Verdict
+from schemas.tracing import TRACEPARENT, valid
 
 VERSION = 1
 """The version of all messages: their ``schema`` field."""
 
-MAX_NESTING = 64
-"""Deeper JSON than this is refused before parsing, so that no input can exhaust the stack."""
-
 MAX_STRUCTURE = 50_000
-"""Brackets, braces, commas and quotes of a message, also within strings: a value takes some hundred bytes of memory."""
-_STRUCTURE = (b"[", b"{", b",", b'"')
-_TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
-"""Strings, whole or to the end, and what nests. It never goes back, however hostile the input is."""
+"""Opening brackets and braces, commas and quotes of a message, within strings too, may be so many together.
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Each value but the first of a list or an object is behind a comma, so that the values are bounded, of which each takes
+some hundred bytes of memory. A text of many quotes or commas is refused with them, which no message needs.
+"""
+_STRUCTURE = (b"[", b"{", b",", b'"')
+
+Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN)]
 
 
 class Message(BaseModel):
@@ -44,7 +44,8 @@ class Message(BaseModel):
     @classmethod
     def _known_version(cls, value: Any) -> Any:
         if isinstance(value, bool) or value != VERSION:
-            shown = json.dumps(value, default=str)[:100]
+            is_plain = value is None or isinstance(value, str | int | float)
+            shown = json.dumps(value)[:100] if is_plain else f"of type {type(value).__name__}"
             raise ValueError(f"schema {shown} is not one that this version of Twinlens understands ({VERSION})")
         return VERSION
 
@@ -79,23 +80,13 @@ def load_json(value: bytes | None) -> Any:
         raise MalformedMessage("the message has no value")
     if sum(map(value.count, _STRUCTURE)) > MAX_STRUCTURE:
         raise MalformedMessage(f"JSON of more than {MAX_STRUCTURE:,} parts")
-    if _nesting(value) > MAX_NESTING:
-        raise MalformedMessage(f"JSON nested deeper than {MAX_NESTING} levels")
     try:
+        # Not by pydantic's parser: it takes no text with half a surrogate pair, whose sender would get no answer.
         return json.loads(value.decode())
     except ValueError as error:
         raise MalformedMessage(f"not JSON in UTF-8: {error}") from error
-
-
-def _nesting(value: bytes) -> int:
-    depth = deepest = 0
-    for token in _TOKENS.finditer(value):
-        if token[0] in (b"[", b"{"):
-            depth += 1
-            deepest = max(deepest, depth)
-        elif token[0] in (b"]", b"}"):
-            depth -= 1
-    return deepest
+    except RecursionError as error:
+        raise MalformedMessage("JSON is nested too deep") from error
 
 
 class ContentChanged(Message):
@@ -105,7 +96,7 @@ class ContentChanged(Message):
     the same limits.
     """
 
-    bucket: Annotated[str, Field(min_length=1, max_length=63)]
+    bucket: Annotated[str, Field(min_length=1, max_length=BUCKET_MAX_LENGTH)]
     sha256: Sha256
     verify: bool = False
     retry: bool = False
@@ -129,7 +120,11 @@ class ContentChanged(Message):
 
 
 class NearestImage(BaseModel):
-    """A known picture near a changed one. ``score`` is 0 to 100."""
+    """A known picture near a changed one. ``score`` is 0 to 100.
+
+    ``verified`` is whether local features of both say that one is a copy of the other, or of a part of it; null where
+    that was not looked at, or could not be.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -138,6 +133,7 @@ class NearestImage(BaseModel):
     key: str
     score: float
     verdict: Verdict
+    verified: bool | None = None
 
 
 class ImageChanged(Message):
@@ -152,6 +148,10 @@ class ImageChanged(Message):
     sha256: str | None = None
     duplicate: bool = False
     """Whether another object in the bucket has the same bytes."""
+    partial: bool = False
+    """Whether its file was cut short, and what is there of it was indexed."""
+    decoded_share: float | None = None
+    """Of a partial one, how much of its height is there."""
     reason: str | None = None
     request_id: str | None = None
     nearest: tuple[NearestImage, ...] = ()
@@ -170,6 +170,9 @@ class RequestOutcome(Message):
     occurred_at: AwareDatetime
 
 
+DEAD_LETTER_HEADERS = "dead-letter-"
+"""Begins the names of the headers that say of a dead letter where it came from, and why."""
+
 MAX_EVENT_TEXT = 64
 """A sequencer or ETag of an event that is longer counts as missing. MinIO's have 16, and at most 38 characters."""
 
@@ -178,8 +181,12 @@ MAX_SIZE = 2**63 - 1
 """The largest size in bytes that a database column holds; one that is larger counts as missing."""
 
 
+CREATED_EVENTS = "s3:ObjectCreated:"
 REMOVED_EVENTS = "s3:ObjectRemoved:"
-"""How the names of events about removals begin."""
+"""How the names of S3's events begin."""
+PUT_EVENT = f"{CREATED_EVENTS}Put"
+"""The only one whose object's metadata tells of its own request: a copy has those of its original."""
+DELETE_EVENT = f"{REMOVED_EVENTS}Delete"
 OBJECT_MOVED_ON = "twinlens:ObjectMovedOn"
 """Our own hint that the bytes of an object are not those which its row names."""
 TEST_EVENT = "s3:TestEvent"
@@ -205,6 +212,8 @@ class ObjectHint(NamedTuple):
     """Whether the event says so; the object may be there again."""
     reread: bool = False
     """Whether to read the bytes even of an object that looks like its row: the digest there may be wrong."""
+    trace: str | None = None
+    """The traceparent of the request that stored the object, or of the message that this comes from."""
 
 
 def parse_bucket_event(value: bytes | None) -> list[ObjectHint]:
@@ -244,9 +253,17 @@ def _hints(record: Any) -> list[ObjectHint]:
             size=size if type(size) is int and 0 <= size <= MAX_SIZE else None,
             removed=isinstance(event_name, str) and event_name.startswith(REMOVED_EVENTS),
             reread=event_name == OBJECT_MOVED_ON,
+            trace=_trace(entry.get("userMetadata")) if event_name == PUT_EVENT else None,
         )
         for key in keys
     ]
+
+
+def _trace(metadata: Any) -> str | None:
+    """The traceparent in an object's metadata, as a request left it there."""
+    entries = metadata.items() if isinstance(metadata, dict) else ()
+    found = [text for name, text in entries if name.lower() == USER_METADATA + TRACEPARENT and isinstance(text, str)]
+    return valid(found[0]) if found else None
 
 
 def _readings(written: str) -> list[str]:

@@ -36,10 +36,25 @@ class ContentId(NamedTuple):
 
 
 REQUEST_ID: Final = "request-id"
-"""User metadata of an object: the id of the request that stored it."""
+"""A header of a raw request, and user metadata of the object that it stored: the request's id."""
 EXTERNAL_ID: Final = "external-id"
-"""User metadata of an object: the producer's own id, percent-encoded."""
+"""Likewise the producer's own id, which is percent-encoded in the metadata."""
 
+EXTERNAL_ID_MAX: Final = 255
+BUCKET_PATTERN: Final = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
+"""How S3 lets a bucket be named."""
+IMAGE_ID_PATTERN: Final = r"^[0-9a-f]{32}$"
+SHA256_PATTERN: Final = r"^[0-9a-f]{64}$"
+KEY_MAX_BYTES: Final = 1024
+"""S3's limit for an object key, in UTF-8."""
+USER_METADATA: Final = "x-amz-meta-"
+"""Begins the names of S3's headers for user metadata."""
+METADATA_MAX_BYTES: Final = 2048
+"""S3's limit for an object's user metadata."""
+ANY_TYPE: Final = "application/octet-stream"
+"""The content type of an object of which nobody has said what it is."""
+UNTYPED: Final = frozenset({"", ANY_TYPE, "binary/octet-stream"})
+"""Content types that say nothing of the bytes."""
 REASON_MAX: Final = 500
 """Characters of a reason that are kept."""
 
@@ -74,7 +89,7 @@ class ObjectState:
     etag: str
     size: int
     last_modified: datetime
-    content_type: str = "application/octet-stream"
+    content_type: str = ANY_TYPE
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -120,7 +135,7 @@ class ImageRecord:
     etag: str | None = None
     size: int = 0
     last_modified: datetime | None = None
-    content_type: str = "application/octet-stream"
+    content_type: str = ANY_TYPE
     metadata: Mapping[str, str] = field(default_factory=dict)
     reason: Reason | None = None
     sequencer: str | None = None
@@ -155,21 +170,30 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A content that was near another when that one was indexed; ``score`` is 0 to 100."""
+    """A content that was near another when that one was indexed; ``score`` is 0 to 100.
+
+    ``copy_threshold`` is that of the model which gave the score: another one has another scale. None is of before it
+    was kept.
+    ``verified`` is whether their local features say that one is a copy of the other; None where nobody looked.
+    """
 
     sha256: str
     score: float
+    copy_threshold: float | None = None
+    verified: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ContentRecord:
     """A row of ``contents``: distinct bytes, their state in the index, and what was learnt of the picture.
 
-    ``model`` names the model that an indexed content was embedded with (see ``schemas.collection.model_name``);
+    ``model`` names the model that an indexed content was embedded with (see ``schemas.collection.model_name``), and
+    ``other_model`` another one, if the content's vector is in that one's collection, too;
     ``limits`` names the limits under which a rejected one was refused; ``indexed_at`` is when it was indexed or
     rejected. ``dirty_since`` is set while the index may not agree with the row yet. ``retired`` are vector ids
     that the content had before and whose vectors may still be there. ``retry_due`` is when one is tried again of
-    which no object could be read.
+    which no object could be read. ``decoded_share`` is how much there is (to 1, of the height) of a picture whose file
+    was cut short; None of a whole one.
     """
 
     bucket: str
@@ -192,6 +216,8 @@ class ContentRecord:
     indexed_at: datetime | None = None
     retired: tuple[int, ...] = ()
     retry_due: datetime | None = None
+    other_model: str | None = None
+    decoded_share: float | None = None
 
     @property
     def id(self) -> ContentId:

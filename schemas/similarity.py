@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 
 class Verdict(StrEnum):
@@ -28,8 +31,64 @@ def score(cosine: float) -> float:
     return 100.0 * max(0.0, clamp_cosine(cosine))
 
 
+BEST_LOOKED_AT: Final = 10
+"""Among so many of the best hits a gap is looked for."""
+LIKELY_SCORE: Final = 40.0
+LIKELY_GAP: Final = 20.0
+"""Hits from LIKELY_SCORE on that are followed by so wide a gap are likely copies, though below the copy threshold.
+
+Measured on 600 photographs: said of 73 % of the crops of 25 % of the area, always rightly, and in 4 % of the searches
+for photographs that are not there.
+"""
+
+
+def standing_out(scores: Sequence[float]) -> int:
+    """How many of the best hits stand out from the rest, of scores (0 to 100) in falling order.
+
+    What comes after the last one is not known, so that it makes no gap.
+    """
+    best = scores[: BEST_LOOKED_AT + 1]
+    ends = [
+        place
+        for place, (this, after) in enumerate(pairwise(best), start=1)
+        if this >= LIKELY_SCORE and this - after >= LIKELY_GAP
+    ]
+    return ends[-1] if ends else 0
+
+
 def verdict(score: float, *, same_bytes: bool, copy_threshold: float) -> Verdict:
     """``exact`` for the same SHA-256, ``copy`` from the model's copy threshold (a score) on, else ``similar``."""
     if same_bytes:
         return Verdict.EXACT
     return Verdict.COPY if score >= copy_threshold else Verdict.SIMILAR
+
+
+class Judgement(NamedTuple):
+    """What is said of a near picture; ``likely``: it may well be a copy, though that is not verified."""
+
+    verdict: Verdict
+    likely: bool = False
+
+
+def judged(
+    scores: Sequence[float], are_copies: Sequence[bool | None], copy_threshold: float, *, verifying: bool
+) -> list[Judgement]:
+    """Judge near pictures with other bytes, the nearest first; ``are_copies`` is what local features say, or None.
+
+    Local features decide. Where they say nothing, the score does; and while ``verifying``, it makes likely copies only.
+    Once a picture was found to be none, the scores below are no evidence any more: they are those of other pages of
+    the same kind of text, say.
+    """
+    outstanding = standing_out(scores)
+    judgements: list[Judgement] = []
+    trusted = True
+    for place, (each, is_copy) in enumerate(zip(scores, are_copies, strict=True)):
+        by_score = trusted and each >= copy_threshold
+        if is_copy is not None:
+            judgements.append(Judgement(Verdict.COPY if is_copy else Verdict.SIMILAR))
+            trusted = trusted and is_copy
+        elif by_score and not verifying:
+            judgements.append(Judgement(Verdict.COPY))
+        else:
+            judgements.append(Judgement(Verdict.SIMILAR, trusted and (by_score or place < outstanding)))
+    return judgements

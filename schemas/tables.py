@@ -13,6 +13,7 @@ from sqlalchemy import (
     Computed,
     DateTime,
     Dialect,
+    Double,
     ForeignKeyConstraint,
     Index,
     Integer,
@@ -26,8 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql
 
-KEY_MAX_BYTES = 1024
-"""S3's limit for an object key."""
+from schemas.records import KEY_MAX_BYTES
 
 
 class ObjectKey(TypeDecorator[str]):
@@ -115,6 +115,8 @@ contents = Table(
     Column("retry_due", UtcDateTime),
     Column("objects", BigInteger, nullable=False, server_default="0"),
     Column("shared", SmallInteger, Computed("objects > 1", persisted=False)),
+    Column("other_model", _name(64)),
+    Column("decoded_share", Double),
     UniqueConstraint("vector_id", name="uq_contents_vector_id"),
     Index("ix_contents_dirty_since", "dirty_since"),
     Index("ix_contents_bucket_dirty_since", "bucket", "dirty_since"),
@@ -213,6 +215,19 @@ def _figure(*, key: bool) -> tuple[Column[Any], ...]:
         Column("bytes", BigInteger, nullable=False),
     )
 
+
+model_switch = Table(
+    "model_switch",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
+    Column("state", _name(16), nullable=False),
+    Column("old", JSON),
+    Column("new", JSON),
+    Column("changed_at", UtcDateTime),
+    **_Ascii,
+)
+"""One row, which says which models are served. See ``schemas.model_switch``."""
 
 counts = Table("counts", metadata, *_figure(key=True), **_Ascii)
 """Kept figures: how many images, and bytes of them, there are by state, and so on. See ``stores.catalog.figures``."""

@@ -7,11 +7,12 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import httpx
 
 from schemas.errors import RefusedUrl
+from schemas.records import ANY_TYPE, UNTYPED
 from stores.addresses import Address, Network, may_fetch_from, parsed_address
 
 DEFAULT_PORTS: Final = frozenset({80, 443})
@@ -40,6 +41,17 @@ class Fetched(NamedTuple):
     content_type: str
 
 
+class UrlFetcher(Protocol):
+    """One attempt at a URL. Adapter: ``GuardedFetcher``."""
+
+    async def fetch(self, url: str, *, max_bytes: int) -> Fetched:
+        """The bytes behind a URL. Raises RefusedUrl with a sentence for the person who gave it.
+
+        UnreachableUrl, which is one too, says that another attempt may succeed; of that, SilentHost that there was no
+        answer at all.
+        """
+
+
 class _Place(NamedTuple):
     """A URL with the one address that was checked for it."""
 
@@ -53,7 +65,7 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     return [str(entry[4][0]) for entry in found]
 
 
-class GuardedFetcher:
+class GuardedFetcher(UrlFetcher):
     """Fetches pictures by HTTP from public addresses only.
 
     Every address that a name stands for must be allowed, and the connection goes to the address that was checked: a
@@ -92,11 +104,6 @@ class GuardedFetcher:
         await self._client.aclose()
 
     async def fetch(self, url: str, *, max_bytes: int) -> Fetched:
-        """The bytes behind a URL. Raises RefusedUrl with a sentence for the person who gave it.
-
-        UnreachableUrl, which is one too, says that another attempt may succeed; of that, SilentHost that there was no
-        answer at all.
-        """
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._follow(url, max_bytes)
@@ -185,7 +192,7 @@ async def _body(answer: httpx.Response, max_bytes: int) -> Fetched:
         passing = answer.is_server_error or answer.status_code == httpx.codes.TOO_MANY_REQUESTS
         raise (UnreachableUrl if passing else RefusedUrl)(f"the server answered {answer.status_code}")
     content_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type and not content_type.startswith("image/") and content_type != "application/octet-stream":
+    if content_type not in UNTYPED and not content_type.startswith("image/"):
         raise RefusedUrl(f"the server says that this is {content_type}, no picture")
     if answer.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise RefusedUrl("the server sends the picture packed, although it was asked not to")
@@ -194,4 +201,4 @@ async def _body(answer: httpx.Response, max_bytes: int) -> Fetched:
         data += piece
         if len(data) > max_bytes:
             raise RefusedUrl(f"there are more than {max_bytes:,} bytes behind the URL")
-    return Fetched(bytes(data), content_type or "application/octet-stream")
+    return Fetched(bytes(data), content_type or ANY_TYPE)

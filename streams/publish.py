@@ -8,12 +8,12 @@ from itertools import batched
 from schemas import lifecycle
 from schemas.messages import ImageChanged, NearestImage, encode_key
 from schemas.records import REQUEST_ID, ContentId, ContentRecord, ImageRecord, ImageState
-from schemas.similarity import Verdict, verdict
+from schemas.similarity import Verdict, judged
 from stores.broker.ports import OutgoingMessage
 from stores.catalog.ports import CatalogTransaction, Reference
-from streams import metrics
-from streams.ports import LOCKED_AT_ONCE, Ports
-from streams.steps import Step
+from streams.common import metrics
+from streams.common.checkpoints import Step
+from streams.common.ports import LOCKED_AT_ONCE, Ports
 
 type Contents = Mapping[ContentId, ContentRecord]
 
@@ -55,8 +55,8 @@ async def publish_locked(
         return False
     erasing = [image for image in images if lifecycle.is_being_erased(image)]
     erased = [image for image in images if lifecycle.is_erased(image)]
-    told = [image for image in images if image not in erasing and image not in erased]
-    due = [image for image in told if not lifecycle.is_published(image, _content(image, contents))]
+    current = [image for image in images if image not in erasing and image not in erased]
+    due = [image for image in current if not lifecycle.is_published(image, _content(image, contents))]
     nearby = await _nearby(tx, due, contents)
     snapshots = [snapshot(image, _content(image, contents), nearby, ports) for image in due]
     await ports.outbox.send(
@@ -74,7 +74,7 @@ async def publish_locked(
     sending = {image.id for image in due}
     saved += [
         lifecycle.cancel_publishing(image)
-        for image in told
+        for image in current
         if image.id not in sending and image.exists and image.publish_due is not None
     ]
     saved += [lifecycle.record_erased(image, now) for image in erasing]
@@ -118,11 +118,15 @@ def snapshot(
     twin = next((other for other in twins if other.image_id != image.id), None)
     nearest = [_nearest(twin, 100.0, Verdict.EXACT)] if twin and state is ImageState.INDEXED else []
     if content is not None and state is ImageState.INDEXED:
-        for near in content.nearest:
+        scores, verified = [near.score for near in content.nearest], [near.verified for near in content.nearest]
+        # Scores are judged by the model that gave them, though another may be in use by now.
+        thresholds = [near.copy_threshold for near in content.nearest if near.copy_threshold is not None]
+        judgements = judged(scores, verified, (thresholds or [ports.copy_threshold])[0], verifying=False)
+        for near, said in zip(content.nearest, judgements, strict=True):
             oldest = nearby.get(ContentId(content.bucket, near.sha256))
             if oldest:
-                how = verdict(near.score, same_bytes=False, copy_threshold=ports.copy_threshold)
-                nearest.append(_nearest(oldest[0], near.score, how))
+                nearest.append(_nearest(oldest[0], near.score, said.verdict, near.verified))
+    share = content.decoded_share if content is not None and state is ImageState.INDEXED else None
     return ImageChanged(
         version=lifecycle.next_version(image, now),
         state=state,
@@ -132,6 +136,8 @@ def snapshot(
         external_id=image.external_id,
         sha256=image.sha256,
         duplicate=twin is not None,
+        partial=share is not None,
+        decoded_share=share,
         reason=str(reason) if reason else None,
         request_id=image.metadata.get(REQUEST_ID),
         nearest=tuple(nearest),
@@ -139,5 +145,7 @@ def snapshot(
     )
 
 
-def _nearest(image: Reference, score: float, how: Verdict) -> NearestImage:
-    return NearestImage(image_id=image.image_id, bucket=image.bucket, key=image.key, score=score, verdict=how)
+def _nearest(image: Reference, score: float, how: Verdict, verified: bool | None = None) -> NearestImage:
+    return NearestImage(
+        image_id=image.image_id, bucket=image.bucket, key=image.key, score=score, verdict=how, verified=verified
+    )

@@ -1,12 +1,14 @@
 """What all tests share: the fixtures of the real servers, which start when a test first asks for one."""
 
+import gc
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-pytest_plugins = ["tests.stack.fixtures", "tests.contracts.catalogs"]
+pytest_plugins = ["tests.harness.stack.fixtures", "tests.harness.catalogs"]
 
 TESTS = Path(__file__).parent
 
@@ -14,8 +16,19 @@ LONGEST_FIRST = ("integration/test_worker_faults", "chaos", "e2e", "integration"
 """What takes minutes must not be what is begun last; the rest follows in its own order."""
 
 
-EACH_TEST_APART = ("integration/test_worker_faults",)
-"""Files whose tests have servers of their own, and take minutes: only the variants of one test stay together."""
+EACH_TEST_APART = (
+    "integration/test_worker_faults",
+    "integration/test_requests_apart",
+    "integration/test_scopes",
+    "integration/test_model_switch",
+)
+"""Files of long tests that share nothing but the servers of a process: only the variants of one test stay together."""
+_ON_LIVE = ("duplicates_command", "examples", "import_predecessor", "pipeline", "producers")
+TOGETHER = {f"e2e/test_{name}": "e2e" for name in _ON_LIVE}
+"""Files that share an installation, which each process would start anew, and the name of their group."""
+
+MADE_ONCE = ("unit/bench/test_accuracy", "unit/query_api/test_process", "unit/test_gallery")
+"""Files of unit tests that share what takes seconds to make; all other unit tests are handed out one by one."""
 
 
 class Groups(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
@@ -31,7 +44,9 @@ class Groups(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
         folder = path.partition("/")[0]
         if folder == "browser":
             return folder
-        if folder in {"unit", "simulation"}:
+        if shared := TOGETHER.get(path.removesuffix(".py")):
+            return shared
+        if folder in {"unit", "simulation"} and not path.startswith(MADE_ONCE):
             return nodeid
         return f"{file}::{test.partition('[')[0]}" if path.startswith(EACH_TEST_APART) else file
 
@@ -39,6 +54,17 @@ class Groups(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
     """Keep together what shares servers (pytest-xdist)."""
     return Groups(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector from what collecting imports, now and ever after: all of it stays."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from schemas.messages import bucket_event, encode_key
+from schemas.settings import Settings
 from stores.broker.ports import OutgoingMessage
 from stores.objects.watcher import FolderWatcher
-from streams.composition import WorkerParts
-from streams.reconcile.run import Reconciliation, Scope
+from streams.common.backoff import OutageRetry
+from streams.common.ports import Ports
+from streams.process.composition import WorkerParts
+from streams.repair.reconcile import Reconciliation, Scope
 
 
-async def announce_what_changed_meanwhile(parts: WorkerParts) -> None:
+async def announce_what_changed_meanwhile(
+    settings: Settings, ports: Ports, retry: OutageRetry, refused: Callable[[str], object]
+) -> None:
     """Compare everything and send hints about what differs: while nothing ran, files came and went unannounced.
 
-    Removals are never refused here: who empties a folder of the embedded stack means it. Raises Outage.
+    A removal of more than ``reconcile.max_removed_share`` is refused, as everywhere, and ``refused`` is told why: a
+    folder that isn't mounted, or another store, must not empty the catalog. Raises Outage.
     """
-    for bucket in parts.settings.objects.buckets:
-        run = Reconciliation(parts.ports, parts.patience, parts.settings.reconcile)
-        async for _ in run.run(Scope(bucket, force=True)):
-            pass
+    for bucket in settings.objects.buckets:
+        run = Reconciliation(ports, retry, settings.reconcile)
+        passed_on = 0
+        async for report in run.run(Scope(bucket)):
+            for refusal in report.refused[passed_on:]:
+                refused(refusal)
+            passed_on = len(report.refused)
 
 
 async def announce_folder_changes(parts: WorkerParts, watching: asyncio.Event) -> None:
@@ -41,4 +51,4 @@ async def announce_folder_changes(parts: WorkerParts, watching: asyncio.Event) -
             for change in changes
         ]
         if messages:
-            await parts.patience.run(lambda messages=messages: ports.outbox.send(messages))  # type: ignore[misc]
+            await parts.retry.run(lambda messages=messages: ports.outbox.send(messages))  # type: ignore[misc]

@@ -10,7 +10,7 @@ import asyncio
 from typing import Final
 
 from schemas.errors import Outage
-from streams.composition import WorkerParts
+from streams.process.composition import WorkerParts
 
 LOOK_S: Final = 2.0
 AT_MOST: Final = 1000

@@ -27,11 +27,11 @@ def is_free(port: int) -> bool:
     return False
 
 
-def free_port(*, wanted: int = 0, but: Collection[int] = ()) -> int:
-    """``wanted`` if it is free and not among ``but``, else any such port. Raises StackError if there is none."""
+def free_port(*, wanted: int = 0, other_than: Collection[int] = ()) -> int:
+    """``wanted`` if it is free and not among ``other_than``, else any such port. Raises StackError if there is none."""
     candidates = [wanted] if wanted else []
     candidates += [random.randint(_FIRST, _LAST) for _ in range(_TRIES)]  # noqa: S311 - no secret
     for port in candidates:
-        if port not in but and is_free(port):
+        if port not in other_than and is_free(port):
             return port
     raise StackError(f"no free port was found between {_FIRST} and {_LAST}")

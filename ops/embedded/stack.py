@@ -11,7 +11,7 @@ from typing import Final
 
 from ops.embedded import programs, servers
 from ops.embedded.errors import StackError
-from ops.embedded.folder import DataFolder
+from ops.embedded.folder import DataFolder, Store
 from ops.embedded.ports import HOST, is_free
 from ops.embedded.process import Process, Program
 from ops.embedded.servers import NOTIFICATION_TARGETS
@@ -92,14 +92,14 @@ class EmbeddedStack:
 
     async def start_servers(self) -> None:
         """Start what keeps the data, and wait until all of it answers. Raises StackError."""
-        await self._launch(self._servers)
+        self._launch(self._servers)
         await asyncio.gather(*[process.wait_ready() for process in self._servers])
 
     async def launch_workers(self) -> None:
         """Start the workers and the query service, after the setup."""
         if not is_free(self._ports["api"]):
             raise StackError(f"port {self._ports['api']} was taken by another program just now; try again")
-        await self._launch(self._workers)
+        self._launch(self._workers)
 
     async def wait_for_workers(self) -> None:
         """Wait until each of them is ready. Raises StackError."""
@@ -117,10 +117,10 @@ class EmbeddedStack:
                 process.terminate()
             await asyncio.gather(*[process.stop() for process in group])
 
-    async def _launch(self, processes: Sequence[Process]) -> None:
+    def _launch(self, processes: Sequence[Process]) -> None:
         for process in processes:
-            _begin_log(process.program.log)
-            await process.launch()
+            _begin_log(process.log)
+            process.launch()
 
     def _server_programs(self) -> list[Program]:
         found = [
@@ -147,13 +147,22 @@ class EmbeddedStack:
         return Program(name, command, self._folder.logs / f"{name}.log", ready, environment, start_s=180)
 
 
-def minio_or_folder(wanted: str) -> Path | None:
-    """The MinIO program for ``auto`` (if there is one) or ``minio``; None for ``folder``. Raises StackError."""
-    if wanted == "folder":
+def minio_or_folder(wanted: Store | None, folder: DataFolder) -> Path | None:
+    """The MinIO program, or None for the folder store: what is ``wanted``, else what the data folder remembers.
+
+    A data folder that remembers none gets MinIO if there is one. Raises StackError where MinIO is meant and is not
+    there: another store would have none of the pictures.
+    """
+    chosen = wanted or folder.store()
+    if chosen is Store.FOLDER:
         return None
-    program = programs.minio()
-    if program is None and wanted == "minio":
-        raise StackError("no `minio` program was found on PATH or in the cache; leave --objects out to do without")
+    program = programs.find_minio()
+    if program is None and chosen is Store.MINIO:
+        without = "leave --objects out to do without" if wanted else "--objects folder begins with an empty folder"
+        raise StackError(
+            f"{'' if wanted else f'the pictures of {folder.path} are in MinIO, and '}no `minio` program was found on "
+            f"PATH or in the cache; {without}"
+        )
     return program
 
 

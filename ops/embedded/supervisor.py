@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
-from ops.embedded.alongside import first_failure
 from ops.embedded.errors import StackError
 from ops.embedded.process import Process, how_ended
+from schemas.exit_codes import ExitCode
+from schemas.task_groups import task_group
 
-OUTAGE_EXIT_CODE: Final = 75
-"""A worker ends with it when an outage outlasted its retry budget, and wants to be started again."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
 STEADY_S: Final = 60.0
 """Who ran this long and then ended starts over with the shortest wait."""
@@ -29,12 +28,10 @@ async def supervise(
     Raises StackError when one ends that can't be started again: an irreplaceable one, one that ended by itself with
     another code than 75, or one that keeps ending.
     """
-    await first_failure(
-        *[
-            _keep(process, say, replaceable=process.name not in irreplaceable, first_wait_s=first_wait_s)
-            for process in processes
-        ]
-    )
+    async with task_group() as tasks:
+        for process in processes:
+            replaceable = process.name not in irreplaceable
+            tasks.create_task(_keep(process, say, replaceable=replaceable, first_wait_s=first_wait_s))
 
 
 async def _keep(process: Process, say: Say, *, replaceable: bool, first_wait_s: float) -> None:
@@ -46,11 +43,11 @@ async def _keep(process: Process, say: Say, *, replaceable: bool, first_wait_s: 
         if loop.time() - launched >= STEADY_S:
             wait, restarts = first_wait_s, 0
         # A signal (the out-of-memory killer's, or somebody's) says nothing against another try.
-        may_help = code < 0 or code == OUTAGE_EXIT_CODE
+        may_help = code < 0 or code == ExitCode.OUTAGE
         if not (replaceable and may_help and restarts < MAX_RESTARTS):
             raise StackError(process.obituary())
         say(f"{process.name} ended ({how_ended(code)}); starting it again in {wait:.0f} s")
         await asyncio.sleep(wait)
         wait, restarts = min(wait * 2, LONGEST_WAIT_S), restarts + 1
         await process.stop()
-        await process.launch()
+        process.launch()

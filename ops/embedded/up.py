@@ -13,34 +13,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ops.embedded.alongside import alongside
 from ops.embedded.announcing import announce_folder_changes, announce_what_changed_meanwhile
 from ops.embedded.errors import StackError
 from ops.embedded.flushing import flush_when_idle
-from ops.embedded.folder import DataFolder
+from ops.embedded.folder import DataFolder, Store
 from ops.embedded.ports import free_port, is_free
-from ops.embedded.report import ENOUGH, result_table, tell_where, write_report
+from ops.embedded.report import ENOUGH, print_addresses, result_table, write_report
 from ops.embedded.searchable import Figures, catalog_agrees, wait_until_searchable
 from ops.embedded.stack import EmbeddedStack, minio_or_folder
 from ops.embedded.trial import TransformResult, indexed_sample, recall_at_1, search_copies
 from ops.gallery import make_gallery
+from ops.hints import working
 from ops.http_client import ApiClient
 from ops.logs import configure_logging
 from ops.pictures import Source, find_sources
 from ops.progress import progress_bar
 from ops.setup import run_setup
-from ops.terminal import stderr, stdout
+from ops.terminal import shown, stderr, stdout
 from ops.upload import Uploaded, Uploader
+from schemas.exit_codes import ExitCode
 from schemas.settings import Settings, load_settings
+from schemas.task_groups import run_with_background
 from stores.objects.opening import open_objects
-from streams.composition import WorkerParts, worker_parts
+from stores.objects.ports import ObjectReader
+from streams.process.composition import WorkerParts, worker_parts
+from streams.repair.drift import DriftKind
 
 API_PORT: Final = 6200
 GALLERY_SIZE: Final = 120
+GALLERY_PREFIX: Final = "gallery/"
 SAMPLE: Final = 25
 """Pictures whose copies are searched: 150 searches in all."""
 ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-INTERRUPTED: Final = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +68,22 @@ async def run_up(options: Options) -> int:
     folder = DataFolder(options.data)
     if options.photos is not None:
         _pictures_in(options.photos)
+    api_port = _api_port(options.port)
     with folder.held():
-        stack = EmbeddedStack(folder, api_port=_api_port(options.port), minio=minio_or_folder(options.objects))
+        before = folder.store()
+        minio = minio_or_folder(None if options.objects == "auto" else Store(options.objects), folder)
+        store = Store.MINIO if minio else Store.FOLDER
+        stack = EmbeddedStack(folder, api_port=api_port, minio=minio)
         os.environ.update(stack.environment)
         with _logs_in(folder, load_settings()) as settings:
-            up = Up(options, folder, stack, settings)
+            folder.remember_store(store)
+            folder.used = True
+            up = Up(options, folder, stack, settings, is_new=before is None)
+            up.print_store(store, before)
             try:
-                return await alongside(up.run(), _signal())
+                return await run_with_background(up.run(), _signal())
             except _Interrupted:
-                return 0 if up.shown else INTERRUPTED
+                return ExitCode.OK if up.shown else ExitCode.INTERRUPTED
             finally:
                 up.say("stopping")
                 await stack.stop()
@@ -81,11 +92,15 @@ async def run_up(options: Options) -> int:
 class Up:
     """One run of the command."""
 
-    def __init__(self, options: Options, folder: DataFolder, stack: EmbeddedStack, settings: Settings) -> None:
+    def __init__(
+        self, options: Options, folder: DataFolder, stack: EmbeddedStack, settings: Settings, *, is_new: bool
+    ) -> None:
         self._options = options
         self._folder = folder
         self._stack = stack
         self._settings = settings
+        self._is_new = is_new
+        self._refused: list[str] = []
         self._began = time.monotonic()
         self._console = stdout(soft_wrap=True)
         self._bars = stderr(soft_wrap=True)
@@ -96,10 +111,19 @@ class Up:
         """A line about what goes on."""
         self._bars.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/]  {text}")
 
+    def print_store(self, store: Store, before: Store | None) -> None:
+        """Where the pictures are, and what it means if that isn't where they were."""
+        self.say(f"pictures are kept in {_store_in_words(store, self._folder)}")
+        if before not in (None, store):
+            self.say(
+                f"[bold]until now they were in {_store_in_words(before, self._folder)}[/], and none is carried over: "
+                f"--objects {before} goes back to them"
+            )
+
     async def run(self) -> int:
         """All of it; returns only with ``once``."""
         self.say(f"starting the servers; their logs are in {self._folder.logs}")
-        sources, _ = await asyncio.gather(asyncio.to_thread(self._sources), self._start())
+        await asyncio.gather(self._paint_ahead(), self._start())
         async with worker_parts(self._settings) as parts, ApiClient(self._stack.api_url) as client:
             watching = asyncio.Event()
             background = [self._stack.supervise(self.say), flush_when_idle(parts)]
@@ -107,7 +131,7 @@ class Up:
                 background.append(announce_folder_changes(parts, watching))
             else:
                 watching.set()
-            return await alongside(self._serve(parts, client, sources, watching), *background)
+            return await run_with_background(self._serve(parts, client, watching), *background)
 
     async def _start(self) -> None:
         await self._stack.start_servers()
@@ -116,37 +140,55 @@ class Up:
         self._folder.write_environment(self._stack.environment)
         self.say("starting the workers and the query service")
 
-    async def _serve(
-        self, parts: WorkerParts, client: ApiClient, sources: list[Source], watching: asyncio.Event
-    ) -> int:
+    async def _serve(self, parts: WorkerParts, client: ApiClient, watching: asyncio.Event) -> int:
         await watching.wait()
-        return await alongside(self._prove(parts, client, sources), announce_what_changed_meanwhile(parts))
+        comparing = announce_what_changed_meanwhile(parts.settings, parts.ports, parts.retry, self._print_refusal)
+        return await run_with_background(self._prove(parts, client), comparing)
 
-    async def _prove(self, parts: WorkerParts, client: ApiClient, sources: list[Source]) -> int:
-        uploaded = await self._drop(parts, sources)
+    def _print_refusal(self, refusal: str) -> None:
+        self._refused.append(refusal)
+        self.say(f"[bold red]refused:[/] {shown(working(refusal, self._options.data))}")
+
+    async def _prove(self, parts: WorkerParts, client: ApiClient) -> int:
+        uploaded = await self._drop(parts, await self._sources(parts))
         await self._stack.wait_for_workers()
         figures = await self._wait(parts, client, uploaded)
         seconds = time.monotonic() - self._began
-        await parts.patience.run(parts.ports.vectors.flush)
+        await parts.retry.run(parts.ports.vectors.flush)
         self.say(f"{figures.indexed:,} of {figures.objects:,} pictures are searchable, {figures.rejected:,} rejected")
-        results = await self._try(client, [source.path for source in uploaded.present])
-        self._console.print(result_table(results))
+        results = await self._try(client, [source.path for source in uploaded.present] or self._painted())
+        if results:
+            self._console.print(result_table(results))
         if self._options.report:
             write_report(self._options.report, figures, seconds=seconds, results=results, stack=self._stack)
-        tell_where(self._console, self._stack, self._options.data)
+        print_addresses(self._console, self._stack, self._options.data)
         self.shown = True
-        enough = recall_at_1(results) >= ENOUGH
+        enough = not results or recall_at_1(results) >= ENOUGH
         if not enough:
             self._console.print(f"[bold red]fewer than {ENOUGH:.0%} of the copies found their original first[/]")
         if not self._options.once:
             self._console.print(f"[bold]Ctrl-C stops everything;[/] pictures and index stay in {self._options.data}")
             await asyncio.Event().wait()
-        return 0 if enough else 1
+        return ExitCode.OK if enough else ExitCode.NOT_ALL
 
-    def _sources(self) -> list[Source]:
+    async def _sources(self, parts: WorkerParts) -> list[Source]:
+        """What to drop: the pictures that were named, else painted ones, which no collection of one's own gets."""
         if self._options.photos is not None:
             return _pictures_in(self._options.photos)
-        return find_sources([gallery(self._folder)], prefix="gallery/")
+        if await has_others(parts.ports.objects, self._settings.objects.default_bucket, GALLERY_PREFIX):
+            self.say("the bucket has pictures of your own, so no painted ones are added")
+            return []
+        return find_sources([await asyncio.to_thread(gallery, self._folder)], prefix=GALLERY_PREFIX)
+
+    async def _paint_ahead(self) -> None:
+        """While the servers of a new stack start, which takes as long."""
+        if self._is_new and self._options.photos is None:
+            await asyncio.to_thread(gallery, self._folder)
+
+    def _painted(self) -> list[Path]:
+        """The painted pictures that there are; some of them may be in the bucket."""
+        folder = self._folder.gallery
+        return [source.path for source in find_sources([folder])] if folder.exists() else []
 
     async def _drop(self, parts: WorkerParts, sources: list[Source]) -> Uploaded:
         objects = open_objects(self._settings.objects)
@@ -154,7 +196,7 @@ class Up:
         try:
             with progress_bar(self._bars) as progress:
                 task = progress.add_task("dropping pictures into the bucket", total=len(sources))
-                uploader = Uploader(objects, parts.patience, self._settings, bucket)
+                uploader = Uploader(objects, parts.retry, self._settings, bucket)
                 uploaded = await uploader.upload(sources, lambda: progress.advance(task))
         finally:
             await objects.close()
@@ -169,15 +211,34 @@ class Up:
             task = progress.add_task("searchable", total=dropped)
             return await wait_until_searchable(
                 client,
-                lambda: catalog_agrees(parts),
+                lambda: self._agrees(parts),
                 lambda done, known: progress.update(task, completed=done, total=max(known, dropped)),
             )
 
+    async def _agrees(self, parts: WorkerParts) -> bool:
+        """Whether the catalog agrees with the buckets, but for what it was refused to remove."""
+        but_for = [DriftKind.ORPHAN_ROW] if self._refused else []
+        return await catalog_agrees(parts.settings.objects.buckets, parts.ports, parts.retry, but_for=but_for)
+
     async def _try(self, client: ApiClient, paths: list[Path]) -> list[TransformResult]:
         sample = await indexed_sample(client, paths, SAMPLE)
+        if not sample:
+            return []
         with progress_bar(self._bars) as progress:
             task = progress.add_task("searching with transformed copies", total=len(sample) * 6)
             return await search_copies(client, sample, lambda: progress.advance(task))
+
+
+async def has_others(objects: ObjectReader, bucket: str, prefix: str) -> bool:
+    """Whether the bucket has an object whose key does not begin so."""
+    async for state in objects.list(bucket):
+        if not state.ref.key.startswith(prefix):
+            return True
+    return False
+
+
+def _store_in_words(store: Store | None, folder: DataFolder) -> str:
+    return f"MinIO ({shown(folder.minio)})" if store is Store.MINIO else f"a folder ({shown(folder.buckets)})"
 
 
 def gallery(folder: DataFolder) -> Path:
@@ -208,7 +269,6 @@ def _logs_in(folder: DataFolder, settings: Settings) -> Iterator[Settings]:
     folder.logs.mkdir(parents=True, exist_ok=True)
     with (folder.logs / "up.log").open("a", encoding="utf-8") as stream:
         configure_logging(settings.log.model_copy(update={"format": "json"}))
-        logging.getLogger("httpx").setLevel(logging.WARNING)
         for handler in logging.getLogger().handlers:
             if isinstance(handler, logging.StreamHandler):
                 handler.setStream(stream)
@@ -217,8 +277,8 @@ def _logs_in(folder: DataFolder, settings: Settings) -> Iterator[Settings]:
 
 async def _signal() -> None:
     """Raises _Interrupted when the process is asked to end."""
-    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     for number in ENDING_SIGNALS:
-        loop.add_signal_handler(number, asked.set)
-    await asked.wait()
+        loop.add_signal_handler(number, stopping.set)
+    await stopping.wait()
     raise _Interrupted

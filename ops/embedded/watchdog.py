@@ -23,17 +23,17 @@ _running: list[subprocess.Popen[bytes]] = []
 _lock = threading.Lock()
 
 
-def watch(group: int) -> None:
+def guard(group: int) -> None:
     """Have process group `group` ended if this process dies."""
-    _tell(f"+{group}\n")
+    _send(f"+{group}\n")
 
 
-def forget(group: int) -> None:
+def release(group: int) -> None:
     """Process group `group` is gone; its number may be used again by others."""
-    _tell(f"-{group}\n")
+    _send(f"-{group}\n")
 
 
-def _tell(line: str) -> None:
+def _send(line: str) -> None:
     with _lock:
         if not _running:
             program = [sys.executable, "-IS", __file__]

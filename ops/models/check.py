@@ -22,7 +22,7 @@ _AT_ONCE = 8
 _BATCHES = (1, 2, 5)
 _ROUNDS = 3
 _SAME_COSINE = 0.9999
-"""As in `streams.converge_contents`: a vector and itself, as an index computes their cosine, are above this."""
+"""As in `streams.index.converge_contents`: a vector and itself, as an index computes their cosine, are above this."""
 
 _MIB = 2**20
 

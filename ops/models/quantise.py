@@ -10,14 +10,19 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from onnxruntime.quantization import QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
+from rich.progress import track
 
-from imaging.decoding import Pixels
+from imaging.decoding import Pixels, decode
 from imaging.embedding import OnnxEmbedder, Tensor, Vectors
-from imaging.errors import ModelError
+from imaging.errors import ModelError, UndecodableImage
+from imaging.limits import DecodeLimits
 from imaging.model_spec import ModelSpec, OnnxFile
+from ops.pictures import find_sources
+from ops.terminal import plain, stderr
 
 FEWEST_PHOTOS = 20
 """Half of them to calibrate with, half to compare on."""
+MOST_PHOTOS = 400
 
 _INTEGER_OPERATORS = ["Conv", "Relu", "Add", "MaxPool"]
 """The trunk, which takes the time. Pooling and scaling to length 1 stay as they are: they need the precision."""
@@ -86,3 +91,16 @@ def _nearest_others(vectors: Vectors) -> np.ndarray[tuple[int], np.dtype[np.intp
     scores = vectors @ vectors.T
     np.fill_diagonal(scores, -np.inf)
     return scores.argmax(axis=1)
+
+
+def calibration_pictures(photos: Path, spec: ModelSpec) -> list[Pixels]:
+    """The folder's pictures, at most MOST_PHOTOS of them spread over it, as the model sees them."""
+    sources = find_sources([photos])
+    sources = sources[:: -(-len(sources) // MOST_PHOTOS) or 1]
+    found = []
+    for source in track(sources, description="reading", console=stderr()):
+        try:
+            found.append(decode(source.path.read_bytes(), DecodeLimits(), spec.pixels).pixels)
+        except UndecodableImage as error:
+            stderr().print(plain(f"left out: {source.path}: {error}"), soft_wrap=True)
+    return found

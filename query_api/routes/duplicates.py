@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,12 +11,12 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from query_api.answers import Answer, Image, image_of
-from query_api.duplicates import Group, exact_groups, near_groups
-from query_api.links import Links
-from query_api.paging import MAX_TOKEN_LENGTH, make_token, read_token
-from query_api.parameters import Bucket
-from query_api.problems import documented
-from query_api.services import Services, Using
+from query_api.http.dependencies import TheCatalog, TheLinks, TheModels
+from query_api.http.links import Links
+from query_api.http.paging import MAX_TOKEN_LENGTH, make_token, read_token
+from query_api.http.parameters import Bucket, OneVerifier
+from query_api.http.problems import documented
+from query_api.search.duplicates import ExactStep, Group, NearStep, exact_groups, near_groups
 from schemas.records import ContentId
 
 router = APIRouter(prefix="/v1/duplicates", tags=["duplicates"])
@@ -41,6 +42,7 @@ class DuplicateGroup(Answer):
     score: float = Field(description="The lowest of the links within the group; 100 for an exact one.")
     size: int = Field(description="How many images it has.")
     images: list[Image] = Field(description="At most 100 of them.")
+    verified: bool = Field(description="Whether local features have confirmed what holds it together; false if exact.")
     truncated: bool = Field(description="Whether `images` are not all, or the group was not followed to its end.")
 
 
@@ -61,19 +63,25 @@ class _Page:
         self._limit = limit
         self._ends_at = time.monotonic() + MAX_SECONDS
 
-    def full_after(self, group: Group | None) -> bool:
-        """Count one step in; whether the page ends with it."""
-        self.scanned += 1
-        if group is not None:
-            self.groups.append(group)
-        enough = len(self.groups) >= self._limit or self.scanned >= MAX_SCANNED
-        return enough or time.monotonic() >= self._ends_at
+    async def fill(self, listing: str, walk: AsyncIterator[ExactStep] | AsyncIterator[NearStep]) -> str | None:
+        """Walk on until the page ends; the token of the next one, or None at the end."""
+        async for step in walk:
+            self.scanned += 1
+            if step.group is not None:
+                self.groups.append(step.group)
+            enough = len(self.groups) >= self._limit or self.scanned >= MAX_SCANNED
+            if enough or time.monotonic() >= self._ends_at:
+                return make_token(listing, [step.position] if isinstance(step, NearStep) else [*step.position])
+        return None
 
 
 @router.get("", response_model=DuplicatePage, responses=documented(422), summary="Find duplicates")
 async def duplicates(
     *,
-    services: Using,
+    catalog: TheCatalog,
+    models: TheModels,
+    verifier: OneVerifier,
+    links: TheLinks,
     kind: Annotated[
         Kind, Query(description="`exact`: the same bytes; `near`: different bytes, the same look.")
     ] = Kind.EXACT,
@@ -87,33 +95,19 @@ async def duplicates(
     """Groups of duplicates, each once. Go on until `next_page_token` is null."""
     page = _Page(limit)
     if kind is Kind.EXACT:
-        token = await _exact(page, bucket, page_token, services)
+        listing = f"exact {bucket}"
+        after = ContentId(*read_token(page_token, listing, (str, str))) if page_token else None
+        token = await page.fill(listing, exact_groups(catalog, bucket=bucket, after=after))
     else:
-        token = await _near(page, bucket, min_score, page_token, services)
-    results = [_shown(kind, group, services.links) for group in page.groups]
+        model = await models.current()
+        least = min_score if min_score is not None else model.copy_threshold
+        verify = verifier.contents if verifier else None
+        listing = f"near {bucket} {least}{' verified' if verify else ''}"
+        [behind] = read_token(page_token, listing, (int,)) if page_token else [-1]
+        walk = near_groups(catalog, model.vectors, bucket=bucket, min_score=least, after=behind, verify=verify)
+        token = await page.fill(listing, walk)
+    results = [_shown(kind, group, links) for group in page.groups]
     return DuplicatePage(results=results, next_page_token=token, scanned=page.scanned)
-
-
-async def _exact(page: _Page, bucket: str | None, token: str | None, services: Services) -> str | None:
-    listing = f"exact {bucket}"
-    after = ContentId(*read_token(token, listing, (str, str))) if token else None
-    async for step in exact_groups(services.ports.catalog, bucket=bucket, after=after):
-        if page.full_after(step.group):
-            return make_token(listing, list(step.position))
-    return None
-
-
-async def _near(
-    page: _Page, bucket: str | None, min_score: float | None, token: str | None, services: Services
-) -> str | None:
-    ports = services.ports
-    wanted = min_score if min_score is not None else (await ports.model.current()).copy_threshold
-    listing = f"near {bucket} {wanted}"
-    [after] = read_token(token, listing, (int,)) if token else [-1]
-    async for step in near_groups(ports.catalog, ports.vectors, bucket=bucket, min_score=wanted, after=after):
-        if page.full_after(step.group):
-            return make_token(listing, [step.position])
-    return None
 
 
 def _shown(kind: Kind, group: Group, links: Links) -> DuplicateGroup:
@@ -127,5 +121,6 @@ def _shown(kind: Kind, group: Group, links: Links) -> DuplicateGroup:
         score=group.score,
         size=group.size,
         images=shown,
+        verified=group.verified,
         truncated=group.truncated or group.size > len(shown),
     )

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Depends
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
-from query_api.access import require_key
 from query_api.answers import Answer
 from query_api.errors import Unavailable
-from query_api.problems import documented
-from query_api.readiness import OK
-from query_api.services import Using
+from query_api.http.access import require_key
+from query_api.http.dependencies import TheMetrics, TheReadiness
+from query_api.http.problems import documented
+from query_api.sharing.readiness import OK
 
 router = APIRouter(tags=["operation"])
 
@@ -36,9 +36,9 @@ async def healthz() -> Alive:
 
 
 @router.get("/readyz", response_model=Ready, responses=documented(), summary="Ready")
-async def readyz(services: Using) -> Ready:
+async def readyz(readiness: TheReadiness) -> Ready:
     """Catalog, vectors, object store and model answered within a second. Else a problem names what is missing."""
-    checks = await services.readiness.look()
+    checks = await readiness.look()
     missing = [name for name, answer in checks.items() if answer != OK]
     if missing:
         raise Unavailable(f"Not ready: {', '.join(missing)}.", dependency=missing[0], checks=checks)
@@ -52,6 +52,6 @@ async def readyz(services: Using) -> Ready:
     responses={200: {"description": "Prometheus text format.", "content": {"text/plain": {}}}, **documented()},
     summary="Metrics",
 )
-async def metrics(services: Using) -> Response:
+async def metrics(metrics: TheMetrics) -> Response:
     """Counters, gauges and histograms of the service; of all its processes together."""
-    return Response(services.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+    return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -8,23 +8,31 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import Field
 from starlette.datastructures import FormData
 
-from query_api import queries
 from query_api.answers import Answer
 from query_api.errors import InvalidRequest, NotFound, ReadOnly
-from query_api.problems import documented
-from query_api.search import Hit, SearchOptions, paged, search
-from query_api.services import Services, Using
-from query_api.uploads import Upload, read_files, read_form
+from query_api.http.dependencies import (
+    TheBodyReader,
+    TheCatalog,
+    TheModels,
+    TheOverviews,
+    TheQueries,
+    TheRanker,
+    TheSettings,
+)
+from query_api.http.forwarded import prefix_of
+from query_api.http.problems import documented
+from query_api.http.uploads import read_form
+from query_api.search.search import Hit, SearchOptions, paged
 from schemas.collection import MAX_WINDOW
-from schemas.records import ContentRecord, ImageRecord, ImageState
+from schemas.records import EXTERNAL_ID_MAX, ContentRecord, ImageRecord, ImageState
 from schemas.similarity import clamp_cosine
-from stores.catalog.reading.ports import CatalogImage, ImageFilter, ImageOrder
+from stores.catalog.reading.ports import CatalogImage, ImageFilter, ImageOrder, ImageReader
 
 router = APIRouter(tags=["predecessor"])
 _INDEXED = ImageFilter(state=ImageState.INDEXED)
@@ -88,6 +96,19 @@ class ImageAnswer(Answer):
     data: PredecessorImage
 
 
+class _Links(NamedTuple):
+    """What absolute links begin with, and relative ones."""
+
+    base: str
+    prefix: str
+
+
+async def _links(request: Request, settings: TheSettings) -> _Links:
+    prefix = prefix_of(request.scope)
+    return _Links(settings.api.public_url or str(request.base_url).rstrip("/") + prefix, prefix)
+
+
+_Linking = Annotated[_Links, Depends(_links)]
 _BODY: dict[str, Any] = {
     "required": True,
     "content": {
@@ -113,17 +134,25 @@ _BODY: dict[str, Any] = {
     openapi_extra={"requestBody": _BODY},
     summary="Search by picture",
 )
-async def sample_file(request: Request, services: Using) -> HitsAnswer:
+async def sample_file(
+    request: Request, body: TheBodyReader, models: TheModels, queries: TheQueries, ranker: TheRanker, links: _Linking
+) -> HitsAnswer:
     """Find what looks like the picture in the form field `file`."""
     async with read_form(request, max_files=1) as form:
-        files = await read_files(form, "file", max_bytes=services.limits.max_bytes)
+        files = await body.files(form, "file")
         offset, limit = _number(form, "offset", 0, 0), _number(form, "limit", 100, 1)
     if not files:
         raise InvalidRequest("Send the picture in the form field `file`.", field="body.file")
     if offset + limit > MAX_WINDOW:
         raise InvalidRequest(f"offset + limit may be at most {MAX_WINDOW}.", field="body.offset")
-    hits = await _hits(files, offset, limit, services)
-    return HitsAnswer(data=[_hit(hit, image, request, services) for hit, image in hits])
+    model = await models.current()
+    given = await queries.of_uploads(files, model)
+    # Contents become their objects, each a hit, and the page is cut from those. The first n objects lie within the
+    # first n contents.
+    options = SearchOptions(limit=offset + limit)
+    [page] = await ranker.pages(given, options, model)
+    hits = [(hit, image) for hit in paged(page, options).hits for image in hit.found.images]
+    return HitsAnswer(data=[_hit(hit, image, links) for hit, image in hits[offset : offset + limit]])
 
 
 def _number(form: FormData, name: str, default: int, least: int) -> int:
@@ -141,57 +170,48 @@ def _number(form: FormData, name: str, default: int, least: int) -> int:
     return int(value[:9])
 
 
-async def _hits(files: list[Upload], offset: int, limit: int, services: Services) -> list[tuple[Hit, ImageRecord]]:
-    """Contents become their objects, each a hit, and the page is cut from those."""
-    model = await services.ports.model.current()
-    asked = await queries.from_uploads(files, services, model)
-    # The first n objects lie within the first n contents.
-    options = SearchOptions(limit=offset + limit)
-    [page] = await search(asked, options, services, copy_threshold=model.copy_threshold)
-    flat = [(hit, image) for hit in paged(page, options).hits for image in hit.found.images]
-    return flat[offset : offset + limit]
-
-
 @router.get("/meta/image", response_model=ImagesAnswer, responses=documented(422), summary="List images")
 async def meta_images(
-    request: Request,
-    services: Using,
+    catalog: TheCatalog,
+    overviews: TheOverviews,
+    links: _Linking,
     offset: Annotated[int, Query(ge=0, le=MAX_OFFSET)] = 0,
     limit: Annotated[int, Query(ge=1, le=500)] = 20,
 ) -> ImagesAnswer:
     """Indexed images, newest first."""
-    catalog = services.ports.catalog
     page = await catalog.page(_INDEXED, order=ImageOrder.NEWEST, after=None, limit=limit, offset=offset)
-    total = await services.overviews.count.get(_INDEXED)
-    data = [_image(each.image, each.content, request, services) for each in page if each.content is not None]
+    total = await overviews.count.get(_INDEXED)
+    data = [_image(each.image, each.content, links) for each in page if each.content is not None]
     return ImagesAnswer(data=data, total=total)
 
 
 @router.get("/meta/image/count", response_model=CountAnswer, responses=documented(), summary="Count images and vectors")
-async def meta_count(services: Using) -> CountAnswer:
+async def meta_count(overviews: TheOverviews) -> CountAnswer:
     """How many images are indexed, and how many vectors there are."""
-    images = await services.overviews.count.get(_INDEXED)
-    return CountAnswer(image_count=images, vector_count=await services.overviews.vectors.get(None))
+    images = await overviews.count.get(_INDEXED)
+    return CountAnswer(image_count=images, vector_count=await overviews.vectors.get(None))
 
 
 @router.get(
     "/meta/image/{meta_uuid:path}", response_model=ImageAnswer, responses=documented(404, 422), summary="Get one image"
 )
-async def meta_image(meta_uuid: Annotated[str, Path(max_length=255)], request: Request, services: Using) -> ImageAnswer:
+async def meta_image(
+    meta_uuid: Annotated[str, Path(max_length=EXTERNAL_ID_MAX)], catalog: TheCatalog, links: _Linking
+) -> ImageAnswer:
     """The newest indexed image with this external id, else with this MD5."""
-    found = await _by_uuid(meta_uuid, services)
+    found = await _by_uuid(meta_uuid, catalog)
     if found is None or found.content is None:
         raise NotFound(f"There is no image {meta_uuid}.", data=None)
-    return ImageAnswer(data=_image(found.image, found.content, request, services))
+    return ImageAnswer(data=_image(found.image, found.content, links))
 
 
-async def _by_uuid(meta_uuid: str, services: Services) -> CatalogImage | None:
+async def _by_uuid(meta_uuid: str, catalog: ImageReader) -> CatalogImage | None:
     names = [ImageFilter(state=ImageState.INDEXED, external_id=meta_uuid)]
     if _MD5.fullmatch(meta_uuid):
         # Only what can be one: MySQL does not compare other text with a column in ASCII.
         names.append(ImageFilter(state=ImageState.INDEXED, md5=meta_uuid.lower()))
     for where in names:
-        if page := await services.ports.catalog.page(where, order=ImageOrder.NEWEST, after=None, limit=1):
+        if page := await catalog.page(where, order=ImageOrder.NEWEST, after=None, limit=1):
             return page[0]
     return None
 
@@ -208,18 +228,17 @@ async def refuse_to_write() -> None:
     )
 
 
-def _image(image: ImageRecord, content: ContentRecord, request: Request, services: Services) -> PredecessorImage:
-    return PredecessorImage(**_members(image, content, request, services))
+def _image(image: ImageRecord, content: ContentRecord, links: _Links) -> PredecessorImage:
+    return PredecessorImage(**_members(image, content, links))
 
 
-def _hit(hit: Hit, image: ImageRecord, request: Request, services: Services) -> PredecessorHit:
-    members = _members(image, hit.found.content, request, services)
+def _hit(hit: Hit, image: ImageRecord, links: _Links) -> PredecessorHit:
+    members = _members(image, hit.found.content, links)
     return PredecessorHit(**members, distance=hit.distance, score=100.0 * clamp_cosine(hit.cosine))
 
 
-def _members(image: ImageRecord, content: ContentRecord, request: Request, services: Services) -> dict[str, Any]:
-    relative = f"/v1/images/{image.id}/file"
-    base = services.links.base or str(request.base_url).rstrip("/")
+def _members(image: ImageRecord, content: ContentRecord, links: _Links) -> dict[str, Any]:
+    file = f"/v1/images/{image.id}/file"
     md5 = content.md5 or ""
     return {
         "id": image.seq,
@@ -230,6 +249,6 @@ def _members(image: ImageRecord, content: ContentRecord, request: Request, servi
         "file_path": str(image.ref),
         "created_at": image.created_at,
         "updated_at": image.updated_at,
-        "file_url": base + relative,
-        "file_relative_url": relative,
+        "file_url": links.base + file,
+        "file_relative_url": links.prefix + file,
     }

@@ -4,60 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from fastapi import Query as Parameter
+from pydantic import Field
 
-from query_api import queries
-from query_api.answers import SearchAnswer, echo_of, hit_of
-from query_api.errors import InvalidRequest, TooLarge
-from query_api.live_model import Model
-from query_api.parameters import Options, SimilarOptions
-from query_api.problems import documented, invalid
-from query_api.queries import Query
-from query_api.search import SearchOptions, merged, paged, search
-from query_api.services import Services, Using
-from query_api.uploads import Upload, media_type, read_pictures
+from query_api.answers import SearchAnswer, search_answer
+from query_api.errors import InvalidRequest
+from query_api.http.dependencies import TheBodyReader, TheLinks, TheModels, TheQueries, TheSearch
+from query_api.http.named_queries import ByImage, ByKey, ByUpload, ByUrl, ByVector, NamedQuery, parse_queries
+from query_api.http.parameters import Options, SimilarOptions
+from query_api.http.problems import documented
+from query_api.http.uploads import BodyReader, media_type
+from query_api.pictures.uploaded import Upload
+from query_api.search.live_model import Model
+from query_api.search.queries import Queries, Query, from_vector
+from schemas.records import SHA256_PATTERN
 
 router = APIRouter(prefix="/v1", tags=["search"])
-MAX_JSON_BYTES = 2 * 1024 * 1024
-
-
-class _Named(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ByImage(_Named):
-    """An indexed image, by its id."""
-
-    image_id: str = Field(pattern="^[0-9a-f]{32}$")
-
-
-class ByKey(_Named):
-    """An indexed image, by its bucket and key."""
-
-    bucket: str = Field(min_length=1, max_length=63)
-    key: str = Field(min_length=1, max_length=1024)
-
-
-class ByUrl(_Named):
-    """A picture somewhere on the web. Off by default."""
-
-    url: str = Field(min_length=1, max_length=4096)
-
-
-class ByVector(_Named):
-    """A vector of the live model (512 numbers for sscd); it is scaled to length 1."""
-
-    vector: list[float] = Field(min_length=1, max_length=4096)
-
-
-class NamedQueries(_Named):
-    """Queries that need no upload."""
-
-    queries: list[ByImage | ByKey | ByUrl | ByVector] = Field(min_length=1, max_length=64)
-
 
 _BINARY = {"type": "string", "format": "binary"}
 _BODY: dict[str, Any] = {
@@ -79,7 +46,15 @@ _BODY: dict[str, Any] = {
         },
     },
 }
-_PROBLEMS = documented(400, 403, 404, 408, 409, 413, 415, 422)
+OriginalSha256 = Annotated[
+    tuple[Annotated[str, Field(pattern=SHA256_PATTERN)], ...],
+    Parameter(
+        description="Of pictures that were scaled down before they were sent, the SHA-256 of each one's file, in "
+        "order: hits with these bytes are `exact`.",
+        max_length=64,
+    ),
+]
+_PROBLEMS = documented(400, 403, 404, 408, 409, 410, 413, 415, 422)
 
 
 @router.post(
@@ -90,11 +65,32 @@ _PROBLEMS = documented(400, 403, 404, 408, 409, 413, 415, 422)
     openapi_extra={"requestBody": _BODY},
     summary="Search by picture, image, URL or vector",
 )
-async def search_by_body(request: Request, options: Options, services: Using) -> SearchAnswer:
+async def search_by_body(
+    *,
+    request: Request,
+    options: Options,
+    body: TheBodyReader,
+    models: TheModels,
+    queries: TheQueries,
+    search: TheSearch,
+    links: TheLinks,
+    original_sha256: OriginalSha256 = (),
+    remember: Annotated[
+        bool, Parameter(description="Name each picture (`queries[].upload`), for further requests.")
+    ] = False,
+    preview: Annotated[bool, Parameter(description="Also answer with a small JPEG of each picture.")] = False,
+) -> SearchAnswer:
     """Find what looks like the given pictures. Exact copies come first, then the rest by score."""
     begun = time.perf_counter()
-    given = await _read(request, services)
-    return await _answer(given, options, services, begun)
+    given = await _read(request, body, original_sha256)
+    model = await models.current()
+    pictures = await _queries(given, queries, model, parts=options.parts)
+    if preview:
+        pictures = await queries.with_previews(pictures)
+    if remember:
+        pictures = [queries.remember(query) for query in pictures]
+    found = await search.found(pictures, options, model, request.state.client)
+    return search_answer(found, links, begun)
 
 
 @router.get(
@@ -104,73 +100,57 @@ async def search_by_body(request: Request, options: Options, services: Using) ->
     summary="Search by an indexed image",
 )
 async def similar(
+    *,
     image_id: Annotated[str, Path(description="An image's id.")],
+    request: Request,
     options: SimilarOptions,
-    services: Using,
+    models: TheModels,
+    queries: TheQueries,
+    search: TheSearch,
+    links: TheLinks,
 ) -> SearchAnswer:
     """Find what looks like an indexed image, by the vector that is stored for it."""
     begun = time.perf_counter()
-    given = NamedQueries.model_construct(queries=[ByImage.model_construct(image_id=image_id)])
-    return await _answer(given, options, services, begun)
+    model = await models.current()
+    pictures = [await queries.of_image(image_id, model)]
+    found = await search.found(pictures, options, model, request.state.client)
+    return search_answer(found, links, begun)
 
 
-async def _read(request: Request, services: Services) -> list[Upload] | NamedQueries:
-    api, limits = services.settings.api, services.limits
-    with services.metrics.stage("read"):
-        if media_type(request) != "application/json":
-            return list(await read_pictures(request, max_files=api.max_pictures, max_bytes=limits.max_bytes))
-        body = bytearray()
-        async for piece in request.stream():
-            body += piece
-            if len(body) > MAX_JSON_BYTES:
-                raise TooLarge(f"Queries as JSON may have {MAX_JSON_BYTES:,} bytes.", limit=MAX_JSON_BYTES)
-    return _parsed(bytes(body), api.max_pictures)
+async def _read(request: Request, body: BodyReader, originals: Sequence[str]) -> list[Upload] | list[NamedQuery]:
+    """What is searched for: pictures, or the names of some."""
+    if media_type(request) != "application/json":
+        uploads = await body.pictures(request)
+        return _with_originals(uploads, originals) if originals else uploads
+    named = parse_queries(await body.json(request), most=body.max_pictures)
+    return _with_originals([], originals) if originals else named
 
 
-def _parsed(body: bytes, max_queries: int) -> NamedQueries:
-    try:
-        named = NamedQueries.model_validate_json(body)
-    except ValidationError as error:
-        raise invalid(error.errors(include_url=False, include_input=False), within="body") from error
-    if len(named.queries) > max_queries:
-        raise InvalidRequest(f"At most {max_queries} queries can be asked at once.", field="body.queries")
-    return named
+def _with_originals(uploads: list[Upload], originals: Sequence[str]) -> list[Upload]:
+    if len(uploads) != len(originals):
+        raise InvalidRequest("Name an original for each picture that is sent, or none.", field="query.original_sha256")
+    return [replace(upload, original_sha256=each) for upload, each in zip(uploads, originals, strict=True)]
 
 
-async def _answer(
-    given: list[Upload] | NamedQueries, options: SearchOptions, services: Services, begun: float
-) -> SearchAnswer:
-    model = await services.ports.model.current()
-    asked = await _queries(given, services, model)
-    pages = await search(asked, options, services, copy_threshold=model.copy_threshold)
-    page = paged(pages[0], options) if len(pages) == 1 else merged(pages, options)
-    own = [None] if len(pages) == 1 else [paged(each, options) for each in pages]
-    return SearchAnswer(
-        results=[hit_of(hit, services.links) for hit in page.hits],
-        queries=[echo_of(query, each, services.links) for query, each in zip(asked, own, strict=True)],
-        limit=options.limit,
-        offset=options.offset,
-        more=page.more,
-        capped=page.capped,
-        model=model.embedder.model_id,
-        copy_threshold=model.copy_threshold,
-        took_ms=round((time.perf_counter() - begun) * 1000, 2),
-    )
+async def _queries(
+    given: list[Upload] | list[NamedQuery], queries: Queries, model: Model, *, parts: bool
+) -> list[Query]:
+    uploads = [each for each in given if isinstance(each, Upload)]
+    if uploads:
+        return await queries.of_uploads(uploads, model, parts=parts)
+    named = [each for each in given if not isinstance(each, Upload)]
+    return await asyncio.gather(*[_named(each, queries, model, parts=parts) for each in named])
 
 
-async def _queries(given: list[Upload] | NamedQueries, services: Services, model: Model) -> list[Query]:
-    if isinstance(given, list):
-        return await queries.from_uploads(given, services, model)
-    return list(await asyncio.gather(*[_named(each, services, model) for each in given.queries]))
-
-
-async def _named(given: ByImage | ByKey | ByUrl | ByVector, services: Services, model: Model) -> Query:
+async def _named(given: NamedQuery, queries: Queries, model: Model, *, parts: bool) -> Query:
     match given:
         case ByImage(image_id=image_id):
-            return await queries.from_image(image_id, services)
+            return await queries.of_image(image_id, model)
         case ByKey(bucket=bucket, key=key):
-            return await queries.from_key(bucket, key, services)
+            return await queries.of_key(bucket, key, model)
         case ByUrl(url=url):
-            return await queries.from_url(url, services, model)
+            return await queries.of_url(url, model, parts=parts)
+        case ByUpload(upload=name):
+            return await queries.of_remembered(name, model, parts=parts)
         case ByVector(vector=vector):
-            return queries.from_vector(vector, model)
+            return from_vector(vector, model)

@@ -9,12 +9,13 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from starlette.responses import Response
 
-from query_api.access import COOKIE, ApiKeys
 from query_api.answers import Answer
-from query_api.body_guard import SIGN_IN_PATH
 from query_api.errors import Unauthorized, UnsupportedMediaType
-from query_api.problems import documented, invalid
-from query_api.uploads import media_type
+from query_api.http.access import COOKIE, TheKeys
+from query_api.http.body_guard import SIGN_IN_PATH
+from query_api.http.forwarded import prefix_of
+from query_api.http.problems import documented, invalid
+from query_api.http.uploads import media_type
 
 router = APIRouter(prefix=SIGN_IN_PATH, tags=["session"])
 _JSON = "application/json"
@@ -36,9 +37,8 @@ class SessionState(Answer):
 
 
 @router.get("", response_model=SessionState, responses=documented(), summary="Is a key needed?")
-async def get_session(request: Request) -> SessionState:
+async def get_session(request: Request, keys: TheKeys) -> SessionState:
     """Open to everybody."""
-    keys: ApiKeys = request.app.state.keys
     return SessionState(api_keys=keys.required, authenticated=request.state.key_name is not None)
 
 
@@ -56,16 +56,17 @@ _BODY: dict[str, Any] = {"required": True, "content": {_JSON: {"schema": Credent
     openapi_extra={"requestBody": _BODY},
     summary="Sign in",
 )
-async def sign_in(request: Request) -> Response:
+async def sign_in(request: Request, keys: TheKeys) -> Response:
     """Set a cookie that stands for the key: for this origin only, out of reach of scripts, until the browser closes."""
-    keys: ApiKeys = request.app.state.keys
     if media_type(request) != _JSON:
         raise UnsupportedMediaType(f"Send the key as {_JSON}.")
     key = _credentials(await request.body()).api_key.get_secret_value()
     if not keys.required or keys.name_of(key) is None:
         raise Unauthorized("This is no valid API key.")
     response = Response(status_code=204)
-    response.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=request.url.scheme == "https", path="/")
+    response.set_cookie(
+        COOKIE, key, httponly=True, samesite="strict", secure=request.url.scheme == "https", path=_cookie_path(request)
+    )
     return response
 
 
@@ -80,8 +81,13 @@ def _credentials(body: bytes) -> Credentials:
 
 
 @router.delete("", status_code=204, response_class=Response, responses={**_NOTHING, **documented()}, summary="Sign out")
-async def sign_out() -> Response:
+async def sign_out(request: Request) -> Response:
     """Forget the cookie."""
     response = Response(status_code=204)
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict", path="/")
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict", path=_cookie_path(request))
     return response
+
+
+def _cookie_path(request: Request) -> str:
+    """Behind a prefix, what else has this host's name need not see the key."""
+    return prefix_of(request.scope) or "/"

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from imaging.errors import ImagingError
 from query_api.answers import Answer
-from query_api.overviews import Minutes
-from query_api.parameters import Bucket
-from query_api.problems import documented
-from query_api.services import Services, Using
-from schemas.errors import ConfigurationError, Outage
+from query_api.http.dependencies import TheOverviews, TheQueries, TheSettings, TheStatus
+from query_api.http.parameters import Bucket
+from query_api.http.problems import documented
 from schemas.patrol import PatrolRound
 
 router = APIRouter(prefix="/v1/stats", tags=["status"])
@@ -56,29 +53,27 @@ class Stats(Answer):
 
 
 @router.get("", response_model=Stats, responses=documented(422), summary="Counts")
-async def stats(services: Using, bucket: Bucket = None) -> Stats:
+async def stats(status: TheStatus, settings: TheSettings, queries: TheQueries, bucket: Bucket = None) -> Stats:
     """How much there is and how far it is, of one bucket or of all."""
-    counts = await services.overviews.statistics.get(bucket)
-    age = services.ports.now() - counts.oldest_pending if counts.oldest_pending else None
-    settings = services.settings
+    counts, oldest_pending_s, vectors, model = await status.standing(bucket)
     return Stats(
         objects=counts.objects,
         contents=counts.contents,
-        vectors=await _vectors(services, bucket),
+        vectors=vectors,
         indexed=counts.indexed,
         pending=counts.pending,
         rejected=counts.rejected,
         bytes=counts.bytes,
         oldest_pending_at=counts.oldest_pending,
-        oldest_pending_s=max(0.0, round(age.total_seconds(), 3)) if age is not None else None,
-        model=await _model(services),
+        oldest_pending_s=oldest_pending_s,
+        model=model,
         buckets=list(settings.objects.buckets),
         limits=ServiceLimits(
             max_picture_bytes=settings.limits.max_object_bytes,
             max_pictures=settings.api.max_pictures,
             max_request_bytes=settings.api.max_request_bytes,
         ),
-        features=Features(search_by_url=services.ports.urls is not None, api_keys=bool(settings.api.key_hashes)),
+        features=Features(search_by_url=queries.urls is not None, api_keys=bool(settings.api.key_hashes)),
         version=twinlens_version(),
     )
 
@@ -89,24 +84,6 @@ def twinlens_version() -> str:
         return version("twinlens")
     except PackageNotFoundError:
         return "0.0.0"
-
-
-async def _vectors(services: Services, bucket: str | None) -> int | None:
-    try:
-        return await services.overviews.vectors.get(bucket)
-    except Outage as error:
-        services.outage_log.away(error.dependency, str(error))
-        return None
-
-
-async def _model(services: Services) -> str | None:
-    try:
-        return (await services.ports.model.current()).embedder.model_id
-    except Outage as error:
-        services.outage_log.away(error.dependency, str(error))
-    except (ConfigurationError, ImagingError):
-        pass
-    return None
 
 
 class Minute(Answer):
@@ -126,20 +103,17 @@ class Throughput(Answer):
 
 @router.get("/throughput", response_model=Throughput, responses=documented(422), summary="Indexed per minute")
 async def throughput(
-    services: Using,
+    status: TheStatus,
     minutes: Annotated[int, Query(description="How far back.", ge=1, le=1440)] = 60,
     bucket: Bucket = None,
 ) -> Throughput:
     """How many contents were indexed in each of the last minutes."""
-    last = services.ports.now().replace(second=0, microsecond=0)
-    first = last - timedelta(minutes=minutes - 1)
-    counts = await services.overviews.minutes.get(Minutes(first, bucket))
-    moments = [first + timedelta(minutes=index) for index in range(minutes)]
-    results = [Minute(minute=moment, indexed=counts.get(moment, 0)) for moment in moments]
+    counted = await status.indexed_per_minute(minutes, bucket)
+    results = [Minute(minute=minute, indexed=indexed) for minute, indexed in counted]
     return Throughput(results=results, minutes=minutes, total=sum(each.indexed for each in results))
 
 
-class Rejection(Answer):
+class RejectionCount(Answer):
     """A reason and how many objects were rejected for it."""
 
     reason: str
@@ -149,14 +123,14 @@ class Rejection(Answer):
 class Rejections(Answer):
     """Most frequent first. The images themselves: `GET /v1/images?state=rejected`."""
 
-    results: list[Rejection]
+    results: list[RejectionCount]
 
 
 @router.get("/rejections", response_model=Rejections, responses=documented(422), summary="Rejected, by reason")
-async def rejections(services: Using, bucket: Bucket = None) -> Rejections:
+async def rejections(overviews: TheOverviews, bucket: Bucket = None) -> Rejections:
     """Why pictures were rejected."""
-    counted = await services.overviews.rejections.get(bucket)
-    return Rejections(results=[Rejection(reason=reason, objects=n) for reason, n in counted.items()])
+    counted = await overviews.rejections.get(bucket)
+    return Rejections(results=[RejectionCount(reason=reason, objects=n) for reason, n in counted.items()])
 
 
 class Patrolled(Answer):
@@ -166,8 +140,8 @@ class Patrolled(Answer):
 
 
 @router.get("/patrol", response_model=Patrolled, responses=documented(422), summary="What the patrol found")
-async def patrol(services: Using, bucket: Bucket = None) -> Patrolled:
+async def patrol(overviews: TheOverviews, settings: TheSettings, bucket: Bucket = None) -> Patrolled:
     """When each bucket was last compared with the catalog, and how its notification rule was found."""
-    indexed = services.settings.objects.buckets
+    indexed = settings.objects.buckets
     buckets = tuple(name for name in indexed if bucket in (None, name))
-    return Patrolled(results=list(await services.overviews.patrol_rounds.get(buckets)))
+    return Patrolled(results=list(await overviews.patrol_rounds.get(buckets)))

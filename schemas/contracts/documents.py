@@ -9,6 +9,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from schemas.image_requests import RAW_HEADERS, ImageRequest
 from schemas.messages import VERSION, ContentChanged, ImageChanged, Message, RequestOutcome
+from schemas.records import ANY_TYPE, REQUEST_ID
 from schemas.topics import Topics
 
 COMPATIBILITY = """\
@@ -96,11 +97,11 @@ def _messages() -> dict[str, Any]:
     raw = {
         "name": "RawImageRequest",
         "summary": "The value is the file itself; the fields are in the headers.",
-        "contentType": "application/octet-stream",
+        "contentType": ANY_TYPE,
         "payload": {"type": "string", "format": "binary"},
         "headers": {
             "type": "object",
-            "required": ["key", "request-id"],
+            "required": ["key", REQUEST_ID],
             "properties": {name: {"type": "string"} for name in sorted(RAW_HEADERS)},
         },
         "bindings": {"kafka": {"key": {"type": "string", "description": "The producer's choice."}}},

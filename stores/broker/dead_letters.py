@@ -22,12 +22,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from schemas.errors import BrokerOutage, RequestRefused
+from schemas.messages import DEAD_LETTER_HEADERS
 from schemas.settings import KafkaSettings
 from stores.broker.kafka import connection_options
 
-PREFIX = "dead-letter-"
-RESOLVES = f"{PREFIX}resolves"
-RESOLUTION = f"{PREFIX}resolution"
+RESOLVES = f"{DEAD_LETTER_HEADERS}resolves"
+RESOLUTION = f"{DEAD_LETTER_HEADERS}resolution"
 FETCH_WAIT_MS = 1000
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -87,15 +87,15 @@ class DeadLetter:
         """From a Kafka record of the dead-letter topic. What its headers do not tell is left empty."""
         headers = dict(record.headers)
         facts = {
-            name.removeprefix(PREFIX): value.decode(errors="replace")
+            name.removeprefix(DEAD_LETTER_HEADERS): value.decode(errors="replace")
             for name, value in headers.items()
-            if name.startswith(PREFIX) and value is not None
+            if name.startswith(DEAD_LETTER_HEADERS) and value is not None
         }
         return cls(
             id=LetterId(record.partition, record.offset),
             key=record.key,
             value=record.value,
-            headers={name: value for name, value in headers.items() if not name.startswith(PREFIX)},
+            headers={name: value for name, value in headers.items() if not name.startswith(DEAD_LETTER_HEADERS)},
             topic=facts.get("topic", ""),
             partition=_number(facts.get("partition")),
             offset=_number(facts.get("offset")),

@@ -63,6 +63,11 @@ def _login(settings: KafkaSettings) -> dict[str, Any]:
     return options
 
 
+def no_answer(error: Exception) -> BrokerOutage:
+    """What to raise when a client that had started gets no answer."""
+    return BrokerOutage(f"no Kafka broker answers: {error}")
+
+
 async def connection_failure(settings: KafkaSettings, error: Exception) -> BrokerOutage | ConfigurationError:
     """What to raise when a client could not start. aiokafka tells the reason only to its log, so it is asked again."""
     if isinstance(error, UnknownTopicOrPartitionError):
@@ -140,7 +145,7 @@ class KafkaOutbox(Outbox):
             async with asyncio.timeout(5):
                 await producer.client.fetch_all_metadata()
         except (KafkaError, OSError, TimeoutError) as error:
-            raise BrokerOutage(f"no Kafka broker answers: {error}") from error
+            raise no_answer(error) from error
         if not producer.client.cluster.brokers():
             raise BrokerOutage("no Kafka broker answers")
 

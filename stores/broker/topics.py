@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from schemas.errors import BrokerOutage, ConfigurationError
+from schemas.errors import ConfigurationError
 from schemas.settings import KafkaSettings
 from schemas.topics import TopicSpec
-from stores.broker.kafka import connection_failure, connection_options
+from stores.broker.kafka import connection_failure, connection_options, no_answer
 
 
 @asynccontextmanager
@@ -24,7 +24,7 @@ async def _admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
             raise await connection_failure(settings, error) from error
         yield client
     except (KafkaError, OSError) as error:
-        raise BrokerOutage(f"no Kafka broker answers: {error}") from error
+        raise no_answer(error) from error
     finally:
         await client.close()
 

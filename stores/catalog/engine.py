@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Executable, Row, event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -50,19 +51,23 @@ RETRYABLE_MYSQL = frozenset(
 )
 """MySQL and MariaDB error numbers after which the same transaction may succeed."""
 
+LOGIN_REFUSED = frozenset({1044, 1045, 1130, 1698})
+"""Access denied to the user, the password, the host or the database: somebody may set it right while we wait."""
+
 _SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000")
+_NO_FILE = "unable to open database"
 _SQLITE_BUSY = (
     "database is locked",
     "database table is locked",
-    "unable to open database",
+    _NO_FILE,
     "disk i/o error",
     "database or disk is full",
     "attempt to write a readonly database",
 )
 
 
-def create_engine(settings: DatabaseSettings) -> AsyncEngine:
-    """An engine that connects on first use; close it with ``dispose()``.
+def create_engine(settings: DatabaseSettings, *, may_create: bool = False) -> AsyncEngine:
+    """An engine that connects on first use; close it with ``dispose()``. Only ``may_create`` makes SQLite's file.
 
     Each statement commits by itself, so a read costs one round trip: there is nothing to roll back after it. BEGIN,
     COMMIT and ROLLBACK are left to whoever writes (``SqlCatalog.transaction``). Connections are not pinged before use,
@@ -73,6 +78,8 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
     """
     url = make_url(settings.url.get_secret_value())
     if url.get_backend_name() == "sqlite":
+        if not may_create:
+            url = _of_existing_file(url)
         engine = create_async_engine(
             url, connect_args={"timeout": 30, "isolation_level": None}, skip_autocommit_rollback=True
         )
@@ -92,6 +99,13 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
         engine, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", _server_side_limits(settings.timeout_s)
     )
     return engine
+
+
+def _of_existing_file(url: URL) -> URL:
+    """SQLite would make the file that isn't there, and a command in the wrong folder an empty catalog."""
+    if url.database in (None, "", ":memory:") or url.database.startswith("file:"):
+        return url
+    return url.set(database=Path(url.database).absolute().as_uri()).update_query_dict({"mode": "rw", "uri": "true"})
 
 
 def _server_side_limits(timeout_s: float) -> str:
@@ -125,7 +139,7 @@ async def on_living_connection[T](attempt: Callable[[], Awaitable[T]]) -> T:
             return await attempt()
 
 
-async def fetch(
+async def fetch_rows(
     engine: AsyncEngine, query: Executable, parameters: Mapping[str, Any] | None = None
 ) -> Sequence[AnyRow]:
     """The rows of a query, as last committed. Raises CatalogOutage."""
@@ -147,6 +161,10 @@ def outages() -> Iterator[None]:
     except DBAPIError as error:
         if is_contention(error):
             raise CatalogContention(f"the database asks to try again: {error.orig}") from error
+        if is_refused_login(error):
+            raise CatalogOutage(f"the database refuses the login: {error.orig}") from error
+        if _NO_FILE in str(error.orig).lower():
+            raise CatalogOutage(f"{error.orig}: is it there? `twinlens setup` makes it") from error
         if is_retryable(error):
             raise CatalogOutage(f"the database asks to try again: {error.orig}") from error
         raise
@@ -157,6 +175,11 @@ def is_contention(error: DBAPIError) -> bool:
     return error.orig is not None and bool(error.orig.args) and error.orig.args[0] in (1205, 1213)
 
 
+def is_refused_login(error: DBAPIError) -> bool:
+    """Whether the server does not let us in as who we say that we are."""
+    return error.orig is not None and bool(error.orig.args) and error.orig.args[0] in LOGIN_REFUSED
+
+
 def is_retryable(error: DBAPIError) -> bool:
     """Whether the driver's error is a listed infrastructure error."""
     if error.connection_invalidated or isinstance(error, InterfaceError):
@@ -165,5 +188,5 @@ def is_retryable(error: DBAPIError) -> bool:
         return True
     code = error.orig.args[0] if error.orig is not None and error.orig.args else None
     if isinstance(code, int):
-        return code in RETRYABLE_MYSQL
+        return code in RETRYABLE_MYSQL | LOGIN_REFUSED
     return isinstance(error, OperationalError) and any(text in str(error.orig).lower() for text in _SQLITE_BUSY)

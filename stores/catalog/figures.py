@@ -46,7 +46,7 @@ MINUTES_KEPT: Final = timedelta(days=2)
 """How long it is known how many contents were indexed in a minute; the status page shows one day."""
 
 
-class Kind(StrEnum):
+class FigureKind(StrEnum):
     """What is counted. The label says of which kind: a state, a reason's slug, a minute."""
 
     IMAGES = "images"
@@ -58,7 +58,7 @@ class Kind(StrEnum):
 class Figure(NamedTuple):
     """What a number is of."""
 
-    kind: Kind
+    kind: FigureKind
     bucket: str
     label: str = ""
 
@@ -77,9 +77,9 @@ class Tally:
             if image is None or not image.exists:
                 continue
             state, slug = listed_state(image)
-            figures = [Figure(Kind.IMAGES, image.bucket, state)]
+            figures = [Figure(FigureKind.IMAGES, image.bucket, state)]
             if state is ImageState.REJECTED:
-                figures.append(Figure(Kind.REJECTED, image.bucket, (slug or "unknown")[:LABEL_MAX]))
+                figures.append(Figure(FigureKind.REJECTED, image.bucket, (slug or "unknown")[:LABEL_MAX]))
             for figure in figures:
                 self._numbers[figure] += sign
                 self._bytes[figure] += sign * image.size
@@ -90,10 +90,10 @@ class Tally:
         """Likewise. A row of version 0 was inserted by this transaction, to have one to lock."""
         for content, sign in ((before, -1), (after, 1)):
             if content is not None and content.version > 0 and content.state is not ContentState.DELETING:
-                self._numbers[Figure(Kind.CONTENTS, content.bucket)] += sign
+                self._numbers[Figure(FigureKind.CONTENTS, content.bucket)] += sign
         was_indexed = before is not None and before.state is ContentState.INDEXED
         if after is not None and after.state is ContentState.INDEXED and after.indexed_at and not was_indexed:
-            self._numbers[Figure(Kind.INDEXED, after.bucket, minute_label(after.indexed_at))] += 1
+            self._numbers[Figure(FigureKind.INDEXED, after.bucket, minute_label(after.indexed_at))] += 1
 
     def rows(self) -> list[dict[str, Any]]:
         """Rows of ``count_changes``; none where all is as it was."""
@@ -177,7 +177,7 @@ async def fold(tx: Writing, now: datetime, *, on_sqlite: bool) -> int:
         await tx.write(_add(on_sqlite=on_sqlite), [_row(figure, numbers[figure], sizes[figure]) for figure in numbers])
         await _forget(tx, [change[0] for change in changes])
     old = minute_label(now - MINUTES_KEPT)
-    await tx.write(delete(counts).where(counts.c.kind == Kind.INDEXED, counts.c.label < old))
+    await tx.write(delete(counts).where(counts.c.kind == FigureKind.INDEXED, counts.c.label < old))
     return len(changes)
 
 
@@ -230,10 +230,10 @@ def _images(label: ColumnElement[Any], condition: ColumnElement[bool]) -> Select
     return query.group_by(images.c.bucket, label)
 
 
-_COUNTED: Final[Mapping[Kind, Select[Any]]] = {
-    Kind.IMAGES: _images(images.c.state, images.c.etag.is_not(None)),
-    Kind.REJECTED: _images(_SLUG, images.c.state == str(ImageState.REJECTED)),
-    Kind.CONTENTS: select(contents.c.bucket, literal(""), func.count(), literal(0))
+_COUNTED: Final[Mapping[FigureKind, Select[Any]]] = {
+    FigureKind.IMAGES: _images(images.c.state, images.c.etag.is_not(None)),
+    FigureKind.REJECTED: _images(_SLUG, images.c.state == str(ImageState.REJECTED)),
+    FigureKind.CONTENTS: select(contents.c.bucket, literal(""), func.count(), literal(0))
     .where(contents.c.state != str(ContentState.DELETING), contents.c.version > 0)
     .group_by(contents.c.bucket),
 }

@@ -9,13 +9,17 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from schemas.errors import CatalogContention, CatalogOutage
-from schemas.lifecycle import rows_that_tell
+from schemas.errors import CatalogContention, CatalogOutage, ModelsChanged
+from schemas.lifecycle import published_as
+from schemas.model_switch import ModelSwitch
 from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef
-from stores.catalog.ports import Catalog, CatalogTransaction, Reference
+from stores.catalog.ports import Carrier, Catalog, CatalogTransaction, Reference
 
 Row = tuple[str, str, str]
 """("image", id, "") or ("content", bucket, sha256)."""
+
+
+_SWITCH_ROW: Row = ("switch", "", "")
 
 
 def _image_row(image_id: str) -> Row:
@@ -37,6 +41,8 @@ class MemoryTransaction(CatalogTransaction):
         self._catalog = catalog
         self.staged_images: dict[str, ImageRecord | None] = {}
         self.staged_contents: dict[ContentId, ContentRecord | None] = {}
+        self.staged_switch: ModelSwitch | None = None
+        self.expected_switch: int | None = None
 
     def _image(self, image_id: str) -> ImageRecord | None:
         if image_id in self.staged_images:
@@ -149,10 +155,22 @@ class MemoryTransaction(CatalogTransaction):
         await self._catalog.step()
         unpublished: dict[ContentId, list[str]] = {}
         for content_id, image in self._references():
-            told = rows_that_tell(published_states.get(content_id, ""))
-            if content_id in published_states and image.published_state not in told:
+            published = published_as(published_states.get(content_id, ""))
+            if content_id in published_states and image.published_state not in published:
                 unpublished.setdefault(content_id, []).append(image.id)
         return {content_id: ids[:limit] for content_id, ids in unpublished.items()}
+
+    def expect_switch(self, version: int) -> None:
+        self.expected_switch = version
+
+    async def lock_switch(self) -> ModelSwitch:
+        await self._catalog.acquire(_SWITCH_ROW, self)
+        return self.staged_switch or self._catalog.switch_row
+
+    async def save_switch(self, switch: ModelSwitch) -> None:
+        await self._catalog.step()
+        self._catalog.assert_locked(_SWITCH_ROW, self)
+        self.staged_switch = switch
 
     async def carried_vectors(self, vector_ids: Collection[int]) -> set[int]:
         await self._catalog.step()
@@ -170,6 +188,7 @@ class MemoryCatalog(Catalog):
         self.image_rows: dict[str, ImageRecord] = {}
         self.content_rows: dict[ContentId, ContentRecord] = {}
         self.positions: dict[str, Any] = {}
+        self.switch_row = ModelSwitch()
         self.last_seq = 0
         self.outage = False
         self._owners: dict[Row, MemoryTransaction] = {}
@@ -230,6 +249,9 @@ class MemoryCatalog(Catalog):
                 self._released.notify_all()
 
     def _commit(self, transaction: MemoryTransaction) -> None:
+        if transaction.expected_switch not in (None, self.switch_row.version):
+            raise ModelsChanged(f"the models that are served are not those of {transaction.expected_switch}")
+        self.switch_row = transaction.staged_switch or self.switch_row
         for image_id, image in transaction.staged_images.items():
             if image is None:
                 self.image_rows.pop(image_id, None)
@@ -252,6 +274,14 @@ class MemoryCatalog(Catalog):
     async def contents_by_vector(self, vector_ids: Collection[int]) -> dict[int, ContentRecord]:
         await self.step()
         return {row.vector_id: row for row in self.content_rows.values() if row.vector_id in vector_ids}
+
+    async def carriers(self, vector_ids: Collection[int]) -> dict[int, Carrier]:
+        found = await self.contents_by_vector(vector_ids)
+        oldest: dict[ContentId, ObjectRef] = {}
+        for image in sorted(self.image_rows.values(), key=lambda row: row.seq):
+            if image.content_id is not None:
+                oldest.setdefault(image.content_id, image.ref)
+        return {vector_id: Carrier(row.id, oldest.get(row.id)) for vector_id, row in found.items()}
 
     async def due_contents(self, now: datetime, *, limit: int) -> list[ContentRecord]:
         await self.step()
@@ -309,6 +339,15 @@ class MemoryCatalog(Catalog):
 
     async def count_images(self, bucket: str, *, prefix: str = "") -> int:
         return len(await self.page_of_images(bucket, prefix=prefix, after="", limit=len(self.image_rows)))
+
+    async def count_contents(self, bucket: str) -> int:
+        await self.step()
+        rows = [row for row in self.content_rows.values() if row.bucket == bucket and row.version > 0]
+        return sum(row.state is not ContentState.DELETING for row in rows)
+
+    async def switch(self) -> ModelSwitch:
+        await self.step()
+        return self.switch_row
 
     async def progress(self, name: str) -> Any:
         await self.step()

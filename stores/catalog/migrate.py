@@ -1,23 +1,22 @@
-"""Bringing the database's schema up to date, and telling whether it is."""
+"""Bringing the database's schema up to date."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import lru_cache
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from pydantic import SecretStr
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas.errors import CatalogOutage, ConfigurationError
+from schemas.migrations import NEWEST
 from schemas.settings import DatabaseSettings
-from stores.catalog.engine import create_engine, outages
+from stores.catalog.engine import create_engine, is_refused_login, outages
 
 LOCK_WAIT_S = 120
 """How long a setup waits for another one on the same database."""
@@ -28,28 +27,20 @@ STATEMENT_LIMIT_S = 6 * 3600
 async def upgrade(url: str) -> None:
     """Bring the database that an SQLAlchemy URL names to the newest schema. Safe to repeat, and to run twice at once.
 
-    Raises CatalogOutage when the database does not answer, and ConfigurationError when a newer Twinlens has been here.
+    Raises CatalogOutage when the database does not answer, and ConfigurationError when a newer Twinlens has been here,
+    or when the database does not let us in.
     """
-    engine = create_engine(DatabaseSettings(url=SecretStr(url), timeout_s=STATEMENT_LIMIT_S))
+    engine = create_engine(DatabaseSettings(url=SecretStr(url), timeout_s=STATEMENT_LIMIT_S), may_create=True)
     try:
         with outages():
             async with engine.connect() as connection, _alone(connection):
                 await connection.run_sync(_upgrade)
+    except CatalogOutage as error:
+        if isinstance(error.__cause__, DBAPIError) and is_refused_login(error.__cause__):
+            raise ConfigurationError(str(error)) from error
+        raise
     finally:
         await engine.dispose()
-
-
-async def current_is_head(engine: AsyncEngine) -> bool:
-    """Whether the database has the schema that this code expects."""
-    with outages():
-        async with engine.connect() as connection:
-            return await connection.run_sync(_heads) == head()
-
-
-@lru_cache(maxsize=1)
-def head() -> tuple[str, ...]:
-    """The newest revision among the migrations."""
-    return tuple(ScriptDirectory.from_config(alembic_config()).get_heads())
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -60,15 +51,11 @@ def alembic_config(connection: Connection | None = None) -> Config:
     return config
 
 
-def _heads(connection: Connection) -> tuple[str, ...]:
-    return MigrationContext.configure(connection).get_current_heads()
-
-
 def _upgrade(connection: Connection) -> None:
     try:
         command.upgrade(alembic_config(connection), "head")
     except CommandError as error:
-        raise ConfigurationError(f"the database can't be brought to revision {head()}: {error}") from error
+        raise ConfigurationError(f"the database can't be brought to revision {NEWEST}: {error}") from error
 
 
 @asynccontextmanager

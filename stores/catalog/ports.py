@@ -5,12 +5,20 @@ Reading for the query service has ports of its own in ``stores.catalog.reading``
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
-from schemas.records import ContentId, ContentRecord, ImageRecord, ObjectRef
+from schemas.model_switch import ModelSwitch
+from schemas.records import ContentId, ContentRecord, ImageRecord, ObjectRef, RequestRecord
+
+
+class Carrier(NamedTuple):
+    """A content that carries a vector id, and the oldest object that refers to it, if there is one."""
+
+    content_id: ContentId
+    oldest: ObjectRef | None
 
 
 class Reference(NamedTuple):
@@ -83,6 +91,18 @@ class CatalogTransaction(Protocol):
         returns, however many images refer to a content.
         """
 
+    def expect_switch(self, version: int) -> None:
+        """Commit only while the switch of models has this version; else the transaction's end raises ModelsChanged.
+
+        So whoever changes the switch knows that nothing is committed later by what held before.
+        """
+
+    async def lock_switch(self) -> ModelSwitch:
+        """Lock the switch of models; whoever expects a version of it waits with the commit."""
+
+    async def save_switch(self, switch: ModelSwitch) -> None:
+        """Overwrite the locked switch."""
+
     async def carried_vectors(self, vector_ids: Collection[int]) -> set[int]:
         """Those of the vector ids that a content carries as pending or indexed."""
 
@@ -107,6 +127,9 @@ class Catalog(Protocol):
 
     async def contents_by_vector(self, vector_ids: Collection[int]) -> dict[int, ContentRecord]:
         """The contents that carry these vector ids, by vector id."""
+
+    async def carriers(self, vector_ids: Collection[int]) -> dict[int, Carrier]:
+        """The same, named only, each with its oldest object: in one question, however many objects a content has."""
 
     async def due_contents(self, now: datetime, *, limit: int) -> list[ContentRecord]:
         """Dirty contents whose ``resend_due`` has passed, oldest first."""
@@ -138,6 +161,12 @@ class Catalog(Protocol):
     async def count_images(self, bucket: str, *, prefix: str = "") -> int:
         """How many images have an object under the prefix."""
 
+    async def count_contents(self, bucket: str) -> int:
+        """How many contents the bucket has, without those that are being deleted."""
+
+    async def switch(self) -> ModelSwitch:
+        """The switch of models, as last committed."""
+
     async def progress(self, name: str) -> Any:
         """Where a resumable job stands, or None."""
 
@@ -149,3 +178,28 @@ class Catalog(Protocol):
 
     async def check(self) -> None:
         """Raises CatalogOutage unless the database answers and its schema is the current one."""
+
+
+class RequestLedger(Protocol):
+    """What makes a producer's request happen once. Every method raises CatalogOutage."""
+
+    async def concluded(self, request_ids: Collection[str]) -> Mapping[str, RequestRecord]:
+        """Those of the requests that have an outcome, by their id."""
+
+    async def take_up(self, request: RequestRecord) -> RequestRecord:
+        """Insert the row unless the request id is known; the row as it is then."""
+
+    async def conclude(self, request: RequestRecord) -> RequestRecord:
+        """Write the outcome unless there is one already; the row as it is then. The first outcome stays."""
+
+    async def published(self, request_ids: Collection[str]) -> None:
+        """Note that the broker has accepted the outcomes."""
+
+    async def due(self, now: datetime, *, limit: int) -> Sequence[RequestRecord]:
+        """Concluded requests whose outcome was not published in time, oldest first."""
+
+    async def drop_concluded(self, before: datetime, *, limit: int) -> int:
+        """Delete requests that were concluded before and whose outcome is published, oldest first; how many it were.
+
+        Two callers at once may both count a row.
+        """

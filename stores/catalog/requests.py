@@ -1,43 +1,18 @@
-"""The ledger of request ids: what makes a producer's request happen once. Port, SQL and in memory."""
+"""The ledger of request ids: what makes a producer's request happen once. In SQL and in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Protocol
 
 from sqlalchemy import delete, select, update
 
 from schemas.records import ObjectRef, RequestRecord, RequestResult
 from schemas.tables import requests
 from stores.catalog.engine import AnyRow
+from stores.catalog.ports import RequestLedger
 from stores.catalog.sql import SqlCatalog
-
-
-class RequestLedger(Protocol):
-    """Every method raises CatalogOutage when the database does not answer."""
-
-    async def concluded(self, request_ids: Collection[str]) -> Mapping[str, RequestRecord]:
-        """Those of the requests that have an outcome, by their id."""
-
-    async def take_up(self, request: RequestRecord) -> RequestRecord:
-        """Insert the row unless the request id is known; the row as it is then."""
-
-    async def conclude(self, request: RequestRecord) -> RequestRecord:
-        """Write the outcome unless there is one already; the row as it is then. The first outcome stays."""
-
-    async def published(self, request_ids: Collection[str]) -> None:
-        """Note that the broker has accepted the outcomes."""
-
-    async def due(self, now: datetime, *, limit: int) -> Sequence[RequestRecord]:
-        """Concluded requests whose outcome was not published in time, oldest first."""
-
-    async def drop_concluded(self, before: datetime, *, limit: int) -> int:
-        """Delete requests that were concluded before and whose outcome is published, oldest first; how many it were.
-
-        Two callers at once may both count a row.
-        """
 
 
 class SqlRequestLedger(RequestLedger):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any, Final
 
 from schemas.lifecycle import listed_state
+from schemas.model_switch import ModelSwitch, ServedModel, SwitchState
 from schemas.records import ContentRecord, ContentState, ImageRecord, Neighbour, Reason
+
+THE_SWITCH: Final = 1
+"""The id of the one row of ``model_switch``."""
 
 
 def image_record(row: Iterable[Any]) -> ImageRecord:
@@ -71,7 +76,7 @@ def content_record(row: Iterable[Any]) -> ContentRecord:
     (
         bucket, sha256, vector_id, state, md5, reason, limits, attempts, model, version, dirty_since, resend_due,
         width, height, kind, nearest, created_at, indexed_at, retired,
-        retry_due, _, _,
+        retry_due, _, _, other_model, decoded_share,
     ) = row  # fmt: skip
     return ContentRecord(
         bucket=bucket,
@@ -89,11 +94,13 @@ def content_record(row: Iterable[Any]) -> ContentRecord:
         width=width,
         height=height,
         format=kind,
-        nearest=tuple([Neighbour(entry["sha256"], entry["score"]) for entry in nearest]),
+        nearest=tuple([_neighbour(entry) for entry in nearest]),
         created_at=created_at,
         indexed_at=indexed_at,
         retired=tuple(retired or ()),
         retry_due=retry_due,
+        other_model=other_model,
+        decoded_share=decoded_share,
     )
 
 
@@ -115,9 +122,48 @@ def content_values(content: ContentRecord) -> dict[str, Any]:
         "width": content.width,
         "height": content.height,
         "format": content.format,
-        "nearest": [{"sha256": near.sha256, "score": near.score} for near in content.nearest],
+        "nearest": [_neighbour_values(near) for near in content.nearest],
         "created_at": content.created_at,
         "indexed_at": content.indexed_at,
         "retired": list(content.retired),
         "retry_due": content.retry_due,
+        "other_model": content.other_model,
+        "decoded_share": content.decoded_share,
+    }
+
+
+def _neighbour(entry: Mapping[str, Any]) -> Neighbour:
+    return Neighbour(entry["sha256"], entry["score"], entry.get("copy_threshold"), entry.get("verified"))
+
+
+def _neighbour_values(near: Neighbour) -> dict[str, Any]:
+    known = {"copy_threshold": near.copy_threshold, "verified": near.verified}
+    return {
+        "sha256": near.sha256,
+        "score": near.score,
+        **{name: value for name, value in known.items() if value is not None},
+    }
+
+
+def switch_record(row: Iterable[Any]) -> ModelSwitch:
+    """A row of ``model_switch``, all columns, as a record."""
+    _, version, state, old, new, changed_at = row
+    return ModelSwitch(
+        version,
+        SwitchState(state),
+        ServedModel(**old) if old else None,
+        ServedModel(**new) if new else None,
+        changed_at,
+    )
+
+
+def switch_values(switch: ModelSwitch) -> dict[str, Any]:
+    """The columns of ``model_switch`` for a record."""
+    return {
+        "id": THE_SWITCH,
+        "version": switch.version,
+        "state": str(switch.state),
+        "old": asdict(switch.old) if switch.old else None,
+        "new": asdict(switch.new) if switch.new else None,
+        "changed_at": switch.changed_at,
     }

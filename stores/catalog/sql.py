@@ -13,16 +13,24 @@ from sqlalchemy import ColumnElement, CursorResult, Executable, Table, delete, f
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from schemas.errors import CatalogOutage
+from schemas.errors import CatalogOutage, ModelsChanged
+from schemas.model_switch import ModelSwitch
 from schemas.records import ContentId, ContentRecord, ImageRecord, ObjectRef
-from schemas.tables import contents, count_changes, images, progress
+from schemas.tables import contents, count_changes, images, model_switch, progress
 from stores.catalog import figures, statements
-from stores.catalog.engine import AnyRow, fetch, on_living_connection, outages
-from stores.catalog.figures import Kind, Tally
-from stores.catalog.migrate import current_is_head
-from stores.catalog.ports import Catalog, CatalogTransaction, Reference
+from stores.catalog.engine import AnyRow, fetch_rows, on_living_connection, outages
+from stores.catalog.figures import FigureKind, Tally
+from stores.catalog.ports import Carrier, Catalog, CatalogTransaction, Reference
 from stores.catalog.reading.conditions import starts_with
-from stores.catalog.rows import content_record, content_values, image_record, image_values
+from stores.catalog.revision import current_is_newest
+from stores.catalog.rows import (
+    content_record,
+    content_values,
+    image_record,
+    image_values,
+    switch_record,
+    switch_values,
+)
 
 CHUNK = 500
 """Rows named by one query: SQLite joins no more SELECTs than that."""
@@ -37,6 +45,7 @@ class SqlTransaction(CatalogTransaction):
         self.connection = connection
         self._on_sqlite = connection.dialect.name == "sqlite"
         self._tally = Tally()
+        self._expected_switch: int | None = None
         self._images: dict[str, ImageRecord] = {}
         self._contents: dict[ContentId, ContentRecord] = {}
 
@@ -99,7 +108,7 @@ class SqlTransaction(CatalogTransaction):
             await self.insert_missing(contents, [content_values(content) for content in _in_order(create)])
         fresh_ids = {content.id for content in create}
         buckets, parameters = statements.in_buckets({*content_ids, *fresh_ids})
-        rows = await self.rows(statements.lock_contents(buckets), parameters) if buckets else ()
+        rows = await self.rows(statements.select_contents_for_update(buckets), parameters) if buckets else ()
         found = {record.id: record for record in map(content_record, rows)}
         self._contents |= found
         return _with_all(found, fresh_ids)
@@ -157,10 +166,37 @@ class SqlTransaction(CatalogTransaction):
 
         The contents that images came to or left are locked by whoever moved them.
         """
-        if rows := self._tally.rows():
+        rows = self._tally.rows()
+        if self._expected_switch is not None:
+            await self._save_if_expected(rows, self._expected_switch)
+        elif rows:
             await self.write(insert(count_changes), rows)
         if gains := self._tally.gains():
             await self._run(statements.count_objects(gains, on_sqlite=self._on_sqlite))
+
+    def expect_switch(self, version: int) -> None:
+        self._expected_switch = version
+
+    async def lock_switch(self) -> ModelSwitch:
+        await self.insert_missing(model_switch, [switch_values(ModelSwitch())])
+        return switch_record((await self.rows(statements.LOCK_SWITCH))[0])
+
+    async def save_switch(self, switch: ModelSwitch) -> None:
+        await self.save(model_switch, [switch_values(switch)])
+
+    async def _save_if_expected(self, rows: Sequence[Mapping[str, Any]], expected: int) -> None:
+        """Write figures if the switch of models has this version, which stays so until the commit that follows.
+
+        One statement for both, since every batch has them.
+        """
+        if rows:
+            as_expected = statements.insert_if_switch_is(expected, rows, on_sqlite=self._on_sqlite)
+            is_expected = (await self._run(as_expected)).rowcount > 0
+        else:
+            versions = await self.rows(statements.SWITCH_VERSION)
+            is_expected = [version for (version,) in versions] == [expected]
+        if not is_expected:
+            raise ModelsChanged(f"the models that are served have changed since version {expected} of their switch")
 
     async def carried_vectors(self, vector_ids: Collection[int]) -> set[int]:
         rows = await self.rows(statements.CARRIED_VECTORS, {"ids": sorted(vector_ids)}) if vector_ids else ()
@@ -225,7 +261,7 @@ class SqlCatalog(Catalog):
 
     async def rows(self, query: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[AnyRow]:
         """The rows of a query, as last committed."""
-        return await fetch(self._engine, query, parameters)
+        return await fetch_rows(self._engine, query, parameters)
 
     async def images(self, refs: Collection[ObjectRef]) -> dict[ObjectRef, ImageRecord]:
         found: dict[ObjectRef, ImageRecord] = {}
@@ -247,6 +283,14 @@ class SqlCatalog(Catalog):
         for ids in batched(vector_ids, CHUNK):
             rows = await self.rows(statements.CONTENTS_BY_VECTOR, {"ids": ids})
             found |= {record.vector_id: record for record in map(content_record, rows)}
+        return found
+
+    async def carriers(self, vector_ids: Collection[int]) -> dict[int, Carrier]:
+        found: dict[int, Carrier] = {}
+        for ids in batched(vector_ids, CHUNK):
+            for vector_id, bucket, sha256, key in await self.rows(statements.CARRIERS, {"ids": ids}):
+                oldest = None if key is None else ObjectRef(bucket, key)
+                found[vector_id] = Carrier(ContentId(bucket, sha256), oldest)
         return found
 
     async def due_contents(self, now: datetime, *, limit: int) -> list[ContentRecord]:
@@ -309,7 +353,9 @@ class SqlCatalog(Catalog):
 
     async def count_images(self, bucket: str, *, prefix: str = "") -> int:
         if not prefix:
-            kept = await self.rows(figures.FIGURES_IN_BUCKETS, {"kind": Kind.IMAGES, "since": "", "buckets": [bucket]})
+            kept = await self.rows(
+                figures.FIGURES_IN_BUCKETS, {"kind": FigureKind.IMAGES, "since": "", "buckets": [bucket]}
+            )
             return sum(int(number) for _, number, _ in kept)
         rows = await self.rows(
             select(func.count())
@@ -317,6 +363,16 @@ class SqlCatalog(Catalog):
             .where(images.c.bucket == bucket, starts_with(prefix), images.c.etag.is_not(None))
         )
         return int(rows[0][0])
+
+    async def count_contents(self, bucket: str) -> int:
+        kept = await self.rows(
+            figures.FIGURES_IN_BUCKETS, {"kind": FigureKind.CONTENTS, "since": "", "buckets": [bucket]}
+        )
+        return sum(int(number) for _, number, _ in kept)
+
+    async def switch(self) -> ModelSwitch:
+        rows = await self.rows(statements.SELECT_SWITCH)
+        return switch_record(rows[0]) if rows else ModelSwitch()
 
     async def progress(self, name: str) -> Any:
         rows = await self.rows(select(progress.c.position).where(progress.c.name == name))
@@ -358,7 +414,7 @@ class SqlCatalog(Catalog):
         if self._schema_is_current:
             await self.rows(select(literal(1)))
             return
-        if not await current_is_head(self._engine):
+        if not await current_is_newest(self._engine):
             raise CatalogOutage("the database's schema is not the one that this version expects: run `twinlens setup`")
         self._schema_is_current = True
 

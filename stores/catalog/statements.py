@@ -25,9 +25,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql, sqlite
 
-from schemas.lifecycle import rows_that_tell
+from schemas.lifecycle import published_as
 from schemas.records import ContentId, ContentState
-from schemas.tables import contents, counts, images, progress, requests
+from schemas.tables import contents, counts, images, model_switch, progress, requests
 
 _NOT_SAVED: Final = {
     images: ("id", "seq", "bucket", "object_key"),
@@ -35,6 +35,7 @@ _NOT_SAVED: Final = {
     requests: ("request_id",),
     progress: ("name",),
     counts: ("kind", "bucket", "label"),
+    model_switch: ("id",),
 }
 """The columns that tell rows apart, which are never written again, and what is counted."""
 _COUNTED: Final = {contents: ("objects",)}
@@ -163,6 +164,22 @@ def count_objects(gains: Mapping[ContentId, int], *, on_sqlite: bool) -> TextAnd
     return f"UPDATE {named} {join} SET contents.objects = contents.objects + named.gain", rows  # noqa: S608
 
 
+def insert_if_switch_is(version: int, rows: Sequence[Mapping[str, Any]], *, on_sqlite: bool) -> TextAndParameters:
+    """Insert changes of figures, none where the switch of models has another version; a shared lock is held on it."""
+    columns = list(rows[0])
+    parameters = (*chain.from_iterable([row[name] for name in columns] for row in rows), version)
+    names, there = ", ".join(columns), "FROM {named} CROSS JOIN model_switch WHERE model_switch.version = "
+    if on_sqlite:
+        values = ", ".join([f"({', '.join('?' * len(columns))})"] * len(rows))
+        chosen = ", ".join(f"named.column{place}" for place, _ in enumerate(columns, 1))
+        source = there.format(named=f"(VALUES {values}) AS named")
+        return f"INSERT INTO count_changes ({names}) SELECT {chosen} {source}?", parameters
+    chosen = ", ".join(f"named.{name}" for name in columns)
+    source = there.format(named=_named(columns, len(rows)))
+    insertion = f"INSERT INTO count_changes ({names}) SELECT {chosen} {source}%s LOCK IN SHARE MODE"
+    return insertion, parameters
+
+
 @lru_cache(maxsize=64)
 def select_contents(buckets: int) -> Select[Any]:
     """The contents that :func:`in_buckets` names."""
@@ -170,7 +187,7 @@ def select_contents(buckets: int) -> Select[Any]:
 
 
 @lru_cache(maxsize=64)
-def lock_contents(buckets: int) -> Select[Any]:
+def select_contents_for_update(buckets: int) -> Select[Any]:
     """The same, locked in order."""
     ordered = by_index("PRIMARY", select_contents(buckets), contents).order_by(contents.c.bucket, contents.c.sha256)
     return ordered.with_for_update()
@@ -192,7 +209,23 @@ def in_buckets(content_ids: Collection[ContentId]) -> tuple[int, dict[str, Any]]
     return len(digests), parameters
 
 
+SELECT_SWITCH: Final = select(model_switch)
+LOCK_SWITCH: Final = SELECT_SWITCH.with_for_update()
+SWITCH_VERSION: Final = select(model_switch.c.version).with_for_update(read=True)
+"""Under a lock that is shared: it waits for who changes the row, and whoever wants to change it waits for it."""
+
 CONTENTS_BY_VECTOR: Final = select(contents).where(contents.c.vector_id.in_(_IDS))
+_OLDEST_KEY = (
+    select(images.c.object_key)
+    .where(images.c.bucket == contents.c.bucket, images.c.content_sha256 == contents.c.sha256)
+    .order_by(images.c.seq)
+    .limit(1)
+    .correlate(contents)
+    .scalar_subquery()
+)
+CARRIERS: Final = select(contents.c.vector_id, contents.c.bucket, contents.c.sha256, _OLDEST_KEY).where(
+    contents.c.vector_id.in_(_IDS)
+)
 CARRIED_VECTORS: Final = select(contents.c.vector_id).where(
     contents.c.vector_id.in_(_IDS), contents.c.state.in_([str(ContentState.PENDING), str(ContentState.INDEXED)])
 )
@@ -218,7 +251,7 @@ def unpublished_references(
     published_states: Sequence[tuple[ContentId, str]], limit: int, *, on_sqlite: bool
 ) -> TextAndParameters:
     """Images of each content whose last snapshot told another state: (bucket, SHA-256, id)."""
-    each = [(*content_id, *rows_that_tell(state), limit) for content_id, state in published_states]
+    each = [(*content_id, *published_as(state), limit) for content_id, state in published_states]
     return _for_each(_UNPUBLISHED, "ix_images_published", each, on_sqlite)
 
 

@@ -19,9 +19,9 @@ from stores.objects.folder_files import (
     piece_of,
     place,
     regular_files,
-    remove,
+    remove_file,
     settled,
-    translated,
+    translated_os_errors,
     unfinished,
 )
 from stores.objects.folder_layout import path_of, stays_within, walk
@@ -96,7 +96,7 @@ class FolderObjects:
         found = walk(bucket_path, prefix=prefix, start_after=start_after)
 
         def page() -> tuple[tuple[str, Path], ...]:
-            with translated(f"list {bucket}"):
+            with translated_os_errors(f"list {bucket}"):
                 try:
                     names = tuple(islice(found, PAGE))
                 except FileNotFoundError:
@@ -135,12 +135,12 @@ class FolderObjects:
 
         def write() -> str:
             self._bucket_identity(ref.bucket)
-            with translated(f"write {ref}"), unfinished(self._root, data) as file, self._changing:
+            with translated_os_errors(f"write {ref}"), unfinished(self._root, data) as file, self._changing:
                 self._require(ref, path, if_match)
                 etag = etag_of(file.stat())
                 self._notes.write(ref, etag, content_type, names)
                 place(file, self._root / ref.bucket, path, if_absent=if_absent)
-                self._notes.forget(ref, but=etag)
+                self._notes.forget(ref, keep=etag)
                 return etag
 
         return await self._run(write)
@@ -155,7 +155,7 @@ class FolderObjects:
         path = self._root / checked_bucket(bucket)
 
         def make() -> None:
-            with translated(f"make bucket {bucket}"):
+            with translated_os_errors(f"make bucket {bucket}"):
                 path.mkdir(parents=True, exist_ok=True)
 
         await self._run(make)
@@ -179,7 +179,7 @@ class FolderObjects:
     def _stat(self, ref: ObjectRef, path: Path) -> os.stat_result | None:
         """Of the file, or None where there is none while the bucket is there."""
         before = self._bucket_identity(ref.bucket)
-        with translated(f"look at {ref}"):
+        with translated_os_errors(f"look at {ref}"):
             try:
                 with open_file(self._root / ref.bucket, path) as file:
                     return os.fstat(file.fileno())
@@ -196,7 +196,7 @@ class FolderObjects:
     def _open(self, ref: ObjectRef, path: Path, *, missing_is_lost: bool) -> BinaryIO:
         """The file, or PreconditionFailed if that is how a missing one is to be called, else FileNotFoundError."""
         if self._stat(ref, path) is not None:
-            with translated(f"read {ref}"):
+            with translated_os_errors(f"read {ref}"):
                 try:
                     return open_file(self._root / ref.bucket, path)
                 except FileNotFoundError:
@@ -211,7 +211,7 @@ class FolderObjects:
                 file = self._open(ref, path, missing_is_lost=False)
             except FileNotFoundError:
                 return None
-            with file, translated(f"read {ref}"):
+            with file, translated_os_errors(f"read {ref}"):
                 before = settled(file)
                 if before.st_size > max_bytes:
                     raise ObjectTooLarge(f"{ref} has {before.st_size:,} bytes; {max_bytes:,} are allowed")
@@ -221,7 +221,7 @@ class FolderObjects:
         raise ObjectStoreOutage(f"{ref} keeps changing while it is read")
 
     def _listed(self, bucket: str, names: Sequence[tuple[str, Path]]) -> Sequence[ObjectState]:
-        with translated(f"list {bucket}"):
+        with translated_os_errors(f"list {bucket}"):
             return [
                 ObjectState(ObjectRef(bucket, key), etag_of(stat), stat.st_size, last_modified_of(stat))
                 for key, stat in regular_files(self._root / bucket, names)
@@ -238,7 +238,7 @@ class FolderObjects:
                 raise PreconditionFailed(f"{ref} is gone or another one")
 
     def _delete(self, ref: ObjectRef, path: Path) -> None:
-        with self._changing, translated(f"delete {ref}"):
+        with self._changing, translated_os_errors(f"delete {ref}"):
             if self._stat(ref, path) is not None:
-                remove(self._root / ref.bucket, path)
+                remove_file(self._root / ref.bucket, path)
             self._notes.forget(ref)

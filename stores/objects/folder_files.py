@@ -26,7 +26,7 @@ _GONE: Final = (FileNotFoundError, NotADirectoryError)
 
 
 @contextmanager
-def translated(what: str) -> Iterator[None]:
+def translated_os_errors(what: str) -> Iterator[None]:
     """Turn errors of the file system into ours; ``what`` names the call in the text."""
     try:
         yield
@@ -127,7 +127,7 @@ def place(source: Path, bucket_path: Path, path: Path, *, if_absent: bool) -> No
             raise PreconditionFailed(f"{path.name} is there already") from error
 
 
-def remove(bucket_path: Path, path: Path) -> None:
+def remove_file(bucket_path: Path, path: Path) -> None:
     """Remove the file, or the link; a folder that is a link isn't entered."""
     *folders, name = path.relative_to(bucket_path).parts
     try:
@@ -149,7 +149,7 @@ def settled(file: BinaryIO) -> os.stat_result:
 
 def piece_of(file: BinaryIO, size: int, etag: str, what: str) -> bytes:
     """The next bytes of the open file. Raises PreconditionFailed if it isn't the version ``etag`` any more."""
-    with translated(f"read {what}"):
+    with translated_os_errors(f"read {what}"):
         piece = file.read(size)
         unchanged = etag_of(os.fstat(file.fileno())) == etag
     if not unchanged:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from schemas.errors import RequestRefused
-from schemas.records import ObjectRef
-from stores.objects.keys import MAX_KEY_BYTES, checked_ref
+from schemas.records import KEY_MAX_BYTES, ObjectRef
+from stores.objects.keys import checked_ref
 
 HIDDEN_FOLDER: Final = ".twinlens"
 """In the root beside the buckets: temporary files, and what a plain file can't carry."""
@@ -68,7 +68,7 @@ def key_of(bucket_path: Path, path: Path) -> str | None:
     if not segments or hidden or not is_object_name(segments[-1]) or not all(map(_is_text, segments)):
         return None
     key = "/".join(segments)
-    return key if len(key.encode()) <= MAX_KEY_BYTES else None
+    return key if len(key.encode()) <= KEY_MAX_BYTES else None
 
 
 def walk(bucket_path: Path, *, prefix: str = "", start_after: str = "", under: str = "") -> Iterator[tuple[str, Path]]:
@@ -80,7 +80,7 @@ def walk(bucket_path: Path, *, prefix: str = "", start_after: str = "", under: s
     """
     for key, entry in _entries(bucket_path / under, under):
         if not key.endswith("/"):
-            if key > start_after and key.startswith(prefix) and len(key.encode()) <= MAX_KEY_BYTES:
+            if key > start_after and key.startswith(prefix) and len(key.encode()) <= KEY_MAX_BYTES:
                 yield key, Path(entry.path)
         elif _may_hold(key, prefix=prefix, start_after=start_after):
             try:

@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from schemas.records import ObjectRef, ObjectState
+from schemas.records import ANY_TYPE, ObjectRef, ObjectState
 from stores.objects.folder_layout import HIDDEN_FOLDER
 
 _TYPES: Final = mimetypes.MimeTypes()
-_TYPES.add_type("image/webp", ".webp")
-_TYPES.add_type("image/avif", ".avif")
+for _ending, _type in {"webp": "webp", "avif": "avif", "heic": "heic", "jxl": "jxl", "jfif": "jpeg"}.items():
+    _TYPES.add_type(f"image/{_type}", f".{_ending}")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -33,7 +33,7 @@ def last_modified_of(stat: os.stat_result) -> datetime:
 
 def guessed_type(key: str) -> str:
     """The content type that the key's ending promises."""
-    return _TYPES.guess_type(key)[0] or "application/octet-stream"
+    return _TYPES.guess_type(key.rpartition("/")[2])[0] or ANY_TYPE
 
 
 class Notes:
@@ -72,14 +72,14 @@ class Notes:
         partial.write_text(json.dumps({"content_type": content_type, "metadata": dict(metadata)}), encoding="utf-8")
         partial.rename(folder / etag)
 
-    def forget(self, ref: ObjectRef, *, but: str | None = None) -> None:
-        """Remove the notes of all versions except ``but``."""
+    def forget(self, ref: ObjectRef, *, keep: str | None = None) -> None:
+        """Remove the notes of all versions except ``keep``."""
         folder = self._of(ref)
         try:
             for note in folder.iterdir():
-                if note.name != but:
+                if note.name != keep:
                     note.unlink(missing_ok=True)
-            if but is None:
+            if keep is None:
                 folder.rmdir()
         except OSError:
             # What stays behind belongs to versions that never come again.

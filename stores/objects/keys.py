@@ -6,12 +6,9 @@ import re
 from typing import Final
 
 from schemas.errors import RequestRefused
-from schemas.records import ObjectRef
+from schemas.records import BUCKET_PATTERN, KEY_MAX_BYTES, ObjectRef
 
-MAX_KEY_BYTES: Final = 1024
-"""S3's limit of a key in UTF-8."""
-
-_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_BUCKET: Final = re.compile(BUCKET_PATTERN)
 
 
 def checked_bucket(bucket: str) -> str:
@@ -43,7 +40,7 @@ def _fault(key: str) -> str | None:
     faults = {
         "it is empty": not key,
         "it is blank": not key.strip(),
-        f"it has {length} bytes in UTF-8, more than {MAX_KEY_BYTES}": length > MAX_KEY_BYTES,
+        f"it has {length} bytes in UTF-8, more than {KEY_MAX_BYTES}": length > KEY_MAX_BYTES,
         "it holds a NUL character": "\0" in key,
         "'.' and '..' can't be segments": "." in segments or ".." in segments,
         "a segment is empty ('/' at the start, or '//')": "" in segments[:-1],

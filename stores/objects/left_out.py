@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from pathspec import PathSpec
 
+from schemas.errors import RequestRefused
 from schemas.records import ObjectRef, ObjectState
 from stores.objects.ports import ObjectReader, Sink
 
@@ -19,6 +20,11 @@ class LeftOut:
     def excludes(self, key: str) -> bool:
         """Whether any object of this key is left out."""
         return self._excluded.match_file(key)
+
+    def check(self, key: str) -> None:
+        """Raises RequestRefused for a key whose object would be left out."""
+        if self.excludes(key):
+            raise RequestRefused(f"objects of the key {key} are left out (objects.exclude)")
 
     def hides(self, state: ObjectState) -> bool:
         """Whether this object is left out."""

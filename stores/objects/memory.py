@@ -11,14 +11,13 @@ from itertools import islice
 from typing import Final
 
 from schemas.errors import BucketOutage, ObjectStoreOutage, ObjectTooLarge, PreconditionFailed
-from schemas.records import ObjectRef, ObjectState
+from schemas.messages import DELETE_EVENT, PUT_EVENT
+from schemas.records import ANY_TYPE, ObjectRef, ObjectState
 from stores.objects.keys import checked_bucket, checked_ref
 from stores.objects.ports import Sink
 
 PIECE_BYTES: Final = 64 * 1024
 PAGE: Final = 100
-CREATED: Final = "s3:ObjectCreated:Put"
-REMOVED: Final = "s3:ObjectRemoved:Delete"
 
 OnChange = Callable[[ObjectRef, str], object]
 """Called with the object and the event's name, at once and within the change."""
@@ -59,7 +58,7 @@ class MemoryObjects:
         ref: ObjectRef,
         data: bytes,
         *,
-        content_type: str = "application/octet-stream",
+        content_type: str = ANY_TYPE,
         metadata: Mapping[str, str] | None = None,
     ) -> ObjectState:
         """Store an object without letting others run, even during an outage: what somebody else did."""
@@ -73,13 +72,13 @@ class MemoryObjects:
             metadata={name.lower(): value for name, value in (metadata or {}).items()},
         )
         self._buckets[ref.bucket][ref.key] = _Version(state, bytes(data))
-        self._announce(ref, CREATED)
+        self._announce(ref, PUT_EVENT)
         return state
 
     def delete_now(self, ref: ObjectRef) -> None:
         """Delete an object without letting others run, even during an outage."""
         if self._buckets[ref.bucket].pop(ref.key, None) is not None:
-            self._announce(ref, REMOVED)
+            self._announce(ref, DELETE_EVENT)
 
     def present(self, bucket: str) -> dict[str, bytes]:
         """What is in the bucket right now, by key."""

@@ -21,9 +21,9 @@ from schemas.records import ObjectRef, ObjectState
 from schemas.settings import ObjectSettings
 from stores.objects.keys import checked_bucket, checked_ref
 from stores.objects.ports import Sink
-from stores.objects.s3_answers import listed_state, put_headers
-from stores.objects.s3_buckets import announce, ensure_bucket
-from stores.objects.s3_errors import translated
+from stores.objects.s3_answers import put_headers, state_of_listing
+from stores.objects.s3_buckets import ensure_bucket, ensure_notifications
+from stores.objects.s3_errors import translated_s3_errors
 from stores.objects.s3_reading import S3Reading
 
 PAGE: Final = 1000
@@ -86,12 +86,12 @@ class S3Objects:
         )
 
         def page() -> tuple[Object, ...]:
-            with translated(f"list {bucket}"):
+            with translated_s3_errors(f"list {bucket}"):
                 return tuple(islice(found, PAGE))
 
         while objects := await self._run(page):
             for item in objects:
-                yield listed_state(bucket, item)
+                yield state_of_listing(bucket, item)
 
     async def presigned_url(self, ref: ObjectRef, *, expires_s: int, content_type: str) -> str | None:
         """See ObjectReader. At most a week, which is S3's limit."""
@@ -141,14 +141,14 @@ class S3Objects:
     async def ensure_announced(self, bucket: str) -> bool:
         """See ObjectWriter."""
         checked_bucket(bucket)
-        return await self._run(lambda: announce(self._client, bucket, self._notification_arns))
+        return await self._run(lambda: ensure_notifications(self._client, bucket, self._notification_arns))
 
     async def _run[T](self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def _check(self, bucket: str) -> None:
         try:
-            with translated(f"look at bucket {bucket}"):
+            with translated_s3_errors(f"look at bucket {bucket}"):
                 found = self._client.bucket_exists(bucket)
         except ObjectStoreOutage as error:
             if error.definite:
@@ -158,7 +158,7 @@ class S3Objects:
             raise BucketOutage(f"the bucket {bucket} is not there", bucket=bucket)
 
     def _put(self, ref: ObjectRef, data: bytes, headers: Mapping[str, str]) -> str:
-        with translated(f"PUT {ref}"):
+        with translated_s3_errors(f"PUT {ref}"):
             try:
                 # minio-py has no public way to send If-Match or If-None-Match with a PUT (7.2.20).
                 result = self._client._put_object(ref.bucket, ref.key, data, dict(headers))  # noqa: SLF001
@@ -169,5 +169,5 @@ class S3Objects:
         return result.etag or ""
 
     def _delete(self, ref: ObjectRef) -> None:
-        with translated(f"DELETE {ref}"):
+        with translated_s3_errors(f"DELETE {ref}"):
             self._client.remove_object(ref.bucket, ref.key)

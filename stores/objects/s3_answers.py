@@ -15,9 +15,7 @@ from minio.datatypes import Object
 from minio.error import S3Error
 
 from schemas.errors import ObjectStoreOutage, RequestRefused
-from schemas.records import ObjectRef, ObjectState
-
-USER_METADATA: Final = "x-amz-meta-"
+from schemas.records import ANY_TYPE, USER_METADATA, ObjectRef, ObjectState
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 """RFC 9110's token."""
@@ -48,7 +46,7 @@ def state_of(ref: ObjectRef, answer: aiohttp.ClientResponse) -> ObjectState:
             etag=headers.get("etag", "").strip('"'),
             size=int(headers["content-length"]),
             last_modified=parsedate_to_datetime(headers["last-modified"]).astimezone(UTC),
-            content_type=headers.get("content-type", "application/octet-stream"),
+            content_type=headers.get("content-type", ANY_TYPE),
             metadata={
                 name.removeprefix(USER_METADATA): value
                 for name, value in headers.items()
@@ -71,7 +69,7 @@ def complaint_of(answer: aiohttp.ClientResponse, body: bytes) -> tuple[str | Non
     return None, f"HTTP {answer.status} {answer.reason}"
 
 
-def listed_state(bucket: str, item: Object) -> ObjectState:
+def state_of_listing(bucket: str, item: Object) -> ObjectState:
     """The object's state from a line of a listing, equal in fingerprint to that of a HEAD."""
     if item.object_name is None or item.last_modified is None:
         raise ObjectStoreOutage(f"list {bucket}: an entry without a key or a time")

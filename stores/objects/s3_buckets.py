@@ -12,16 +12,17 @@ from minio.error import S3Error
 from minio.notificationconfig import NotificationConfig, QueueConfig
 
 from schemas.errors import ConfigurationError
-from stores.objects.s3_errors import translated
+from schemas.messages import CREATED_EVENTS, REMOVED_EVENTS
+from stores.objects.s3_errors import translated_s3_errors
 
-ANNOUNCED: Final = ("s3:ObjectCreated:*", "s3:ObjectRemoved:*")
-_KINDS: Final = ("s3:ObjectCreated:", "s3:ObjectRemoved:")
+_KINDS: Final = (CREATED_EVENTS, REMOVED_EVENTS)
+ANNOUNCED: Final = tuple(f"{kind}*" for kind in _KINDS)
 _TAKEN: Final = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 
 
 def ensure_bucket(client: Minio, bucket: str) -> None:
     """Create the bucket unless it is there. Safe to repeat."""
-    with translated(f"make bucket {bucket}"):
+    with translated_s3_errors(f"make bucket {bucket}"):
         if not client.bucket_exists(bucket):
             try:
                 client.make_bucket(bucket)
@@ -30,14 +31,14 @@ def ensure_bucket(client: Minio, bucket: str) -> None:
                     raise
 
 
-def announce(client: Minio, bucket: str, arns: Sequence[str]) -> bool:
+def ensure_notifications(client: Minio, bucket: str, arns: Sequence[str]) -> bool:
     """Have the bucket's changes sent to each of ``arns``; whether a rule was missing. Safe to repeat.
 
     Raises ConfigurationError if the server refuses a target.
     """
     if not arns:
         return False
-    with translated(f"announce the changes of bucket {bucket}"):
+    with translated_s3_errors(f"announce the changes of bucket {bucket}"):
         present = client.get_bucket_notification(bucket)
         rules = list(present.queue_config_list or [])
         missing = [arn for arn in arns if not _is_announced(rules, arn)]

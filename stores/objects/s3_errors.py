@@ -49,7 +49,7 @@ _NO_CONNECTION: Final = (aiohttp.ConnectionTimeoutError, urllib3.exceptions.Conn
 
 
 @contextmanager
-def translated(what: str) -> Iterator[None]:
+def translated_s3_errors(what: str) -> Iterator[None]:
     """Turn errors of minio-py, urllib3 and aiohttp into ours; ``what`` names the call in the text.
 
     Whatever is refused counts as an outage at first: MinIO says AccessDenied even when its disk has gone. How far it
@@ -59,7 +59,7 @@ def translated(what: str) -> Iterator[None]:
         yield
     except S3Error as error:
         code = error.response.headers.get(ERROR_CODE_HEADER, error.code)
-        raise verdict(error.response.status, code, f"{what}: {code}: {error.message}") from error
+        raise error_of(error.response.status, code, f"{what}: {code}: {error.message}") from error
     except _TROUBLES as error:
         code = (
             TIMEOUT if isinstance(error, _NO_ANSWER) and not isinstance(error, _NO_CONNECTION) else "ConnectionBroken"
@@ -67,7 +67,7 @@ def translated(what: str) -> Iterator[None]:
         raise ObjectStoreOutage(f"{what}: {str(error) or type(error).__name__}", code=code) from error
 
 
-def verdict(status: int, code: str | None, text: str) -> TwinlensError:
+def error_of(status: int, code: str | None, text: str) -> TwinlensError:
     """Our error for one of the server's; without a code it is nothing definite, since no S3 server speaks so."""
     if code in _LOST:
         return PreconditionFailed(text)

@@ -25,7 +25,7 @@ from schemas.records import ObjectRef, ObjectState
 from schemas.settings import ObjectSettings
 from stores.objects.ports import Sink
 from stores.objects.s3_answers import complaint_of, state_of
-from stores.objects.s3_errors import ERROR_CODE_HEADER, translated, verdict
+from stores.objects.s3_errors import ERROR_CODE_HEADER, error_of, translated_s3_errors
 
 MISSING: Final = "NoSuchKey"
 """S3's code for a missing object in a bucket that exists."""
@@ -64,7 +64,7 @@ class S3Reading:
     async def head(self, ref: ObjectRef) -> ObjectState | None:
         """See ObjectReader. A missing object costs one request where the server tells the error's code, else two."""
         async with self._gate:
-            async with self._asked("HEAD", ref) as answer:
+            async with self._answer("HEAD", ref) as answer:
                 if answer.status in _FOUND:
                     return state_of(ref, answer)
                 code = answer.headers.get(ERROR_CODE_HEADER)
@@ -72,7 +72,7 @@ class S3Reading:
                     _raise_unless_missing(answer, code, f"HEAD {ref}: HTTP {answer.status}: {code}")
                     return None
             # Without a code, the answer to a HEAD can't tell a missing object from a missing bucket; a GET's can.
-            async with self._asked("GET", ref) as answer:
+            async with self._answer("GET", ref) as answer:
                 if answer.status in _FOUND:
                     return state_of(ref, answer)
                 _raise_unless_missing(answer, *await _complaint(answer, ref))
@@ -80,7 +80,7 @@ class S3Reading:
 
     async def read(self, ref: ObjectRef, sink: Sink, *, max_bytes: int) -> ObjectState | None:
         """See ObjectReader. ``sink`` is called in the event loop's thread."""
-        async with self._gate, self._asked("GET", ref) as answer:
+        async with self._gate, self._answer("GET", ref) as answer:
             if answer.status not in _FOUND:
                 _raise_unless_missing(answer, *await _complaint(answer, ref))
                 return None
@@ -95,22 +95,22 @@ class S3Reading:
         """See ObjectReader. A range beyond the end is empty."""
         if length == 0:
             return
-        async with self._asked("GET", ref, _range_headers(offset, length, etag)) as answer:
+        async with self._answer("GET", ref, _range_headers(offset, length, etag)) as answer:
             if answer.status not in _FOUND:
                 code, what = await _complaint(answer, ref)
                 if code == "InvalidRange":
                     return
-                raise PreconditionFailed(f"{ref} is gone") if code == MISSING else verdict(answer.status, code, what)
+                raise PreconditionFailed(f"{ref} is gone") if code == MISSING else error_of(answer.status, code, what)
             while piece := await _next_piece(answer, ref):
                 yield piece
 
     @asynccontextmanager
-    async def _asked(
+    async def _answer(
         self, method: str, ref: ObjectRef, more: Mapping[str, str] | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer to one request; its connection is kept if the answer was read to its end, and cut if not."""
         url, headers = self._signed(method, ref, more or {})
-        with translated(f"{method} {ref}"):
+        with translated_s3_errors(f"{method} {ref}"):
             answer = await self._opened().request(
                 method,
                 url,
@@ -171,7 +171,7 @@ def _range_headers(offset: int, length: int | None, etag: str | None) -> dict[st
 def _raise_unless_missing(answer: aiohttp.ClientResponse, code: str | None, what: str) -> None:
     """Raise what the server's error means, unless the object alone is missing."""
     if (answer.status, code) != (HTTPStatus.NOT_FOUND, MISSING):
-        raise verdict(answer.status, code, what)
+        raise error_of(answer.status, code, what)
 
 
 async def _complaint(answer: aiohttp.ClientResponse, ref: ObjectRef) -> tuple[str | None, str]:
@@ -185,5 +185,5 @@ async def _complaint(answer: aiohttp.ClientResponse, ref: ObjectRef) -> tuple[st
 
 async def _next_piece(answer: aiohttp.ClientResponse, ref: ObjectRef) -> bytes:
     """The bytes that have come, or none at the end. Raises ObjectStoreOutage if the answer breaks off."""
-    with translated(f"GET {ref}"):
+    with translated_s3_errors(f"GET {ref}"):
         return await answer.content.readany()

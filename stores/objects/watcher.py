@@ -12,12 +12,11 @@ from watchfiles import Change, awatch
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from schemas.errors import ConfigurationError, ObjectStoreOutage
+from schemas.messages import DELETE_EVENT, PUT_EVENT
 from schemas.records import ObjectRef
 from stores.objects.folder_layout import is_object_name, key_of, walk
 from stores.objects.keys import checked_bucket
 
-CREATED: Final = "s3:ObjectCreated:Put"
-REMOVED: Final = "s3:ObjectRemoved:Delete"
 _QUIET_MS: Final = 50
 _DEBOUNCE_MS: Final = 400
 """Changes are collected until nothing happened for ``_QUIET_MS``, and for ``_DEBOUNCE_MS`` at most."""
@@ -100,7 +99,7 @@ class FolderWatcher:
             lost = {key for key in known if key.startswith(folder)} - present
         known -= lost
         known |= present
-        return [*((key, CREATED) for key in sorted(present)), *((key, REMOVED) for key in sorted(lost))]
+        return [*((key, PUT_EVENT) for key in sorted(present)), *((key, DELETE_EVENT) for key in sorted(lost))]
 
     def _present(self, bucket_path: Path, path: Path, within: str) -> set[str]:
         """The keys of the files at or below a path."""

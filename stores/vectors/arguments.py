@@ -34,7 +34,7 @@ def checked_id(vector_id: int) -> int:
     return number
 
 
-def checked_bucket(bucket: str) -> str:
+def filterable_bucket(bucket: str) -> str:
     """The bucket if it can be stored and written in a filter. Raises ValueError."""
     if not bucket or len(bucket.encode()) > BUCKET_MAX_LENGTH or '"' in bucket or "\\" in bucket:
         raise ValueError(f"{bucket!r} is no bucket's name")
@@ -48,7 +48,7 @@ def checked_entries(entries: Sequence[VectorEntry], dimension: int) -> list[Vect
     """
     unique = {
         checked_id(entry.vector_id): VectorEntry(
-            checked_id(entry.vector_id), checked_bucket(entry.bucket), checked_vector(entry.vector, dimension)
+            checked_id(entry.vector_id), filterable_bucket(entry.bucket), checked_vector(entry.vector, dimension)
         )
         for entry in entries
     }

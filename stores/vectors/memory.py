@@ -4,13 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from copy import copy
+from typing import Self
 
 import numpy as np
 
-from schemas.collection import is_same_model
+from schemas.collection import ALIAS, collection_name, is_same_model, model_id_of
 from schemas.errors import ConfigurationError, VectorIndexOutage
-from stores.vectors.arguments import check_limit, checked_bucket, checked_entries, checked_id, checked_vector
-from stores.vectors.ports import Vector, VectorEntry, VectorHit
+from stores.vectors.arguments import check_limit, checked_entries, checked_id, checked_vector, filterable_bucket
+from stores.vectors.ports import LiveCollection, Vector, VectorEntry, VectorHit
+
+
+class _Collection:
+    """What is stored, and what searches that aren't strong see of it."""
+
+    def __init__(self, model_name: str, dimension: int) -> None:
+        self.model_name = model_name
+        self.dimension = dimension
+        self.entries: dict[int, VectorEntry] = {}
+        self.settled: dict[int, VectorEntry] = {}
+
+
+class _Server:
+    """What several views share: the collections by name, and the one that the alias names."""
+
+    def __init__(self) -> None:
+        self.collections: dict[str, _Collection] = {}
+        self.alias: str | None = None
+        self.outage = False
 
 
 class MemoryVectors:
@@ -24,23 +45,47 @@ class MemoryVectors:
     def __init__(
         self, *, model_name: str | None = None, dimension: int | None = None, bounded_lag: bool = False
     ) -> None:
-        self.outage = False
         self.bounded_lag = bounded_lag
-        self._model_name = model_name
-        self._dimension = dimension
-        self._entries: dict[int, VectorEntry] = {}
-        self._settled: dict[int, VectorEntry] = {}
+        self._server = _Server()
+        self._pinned: str | None = None
+        if model_name is not None and dimension is not None:
+            self._server.alias = collection_name(ALIAS, model_id_of(model_name))
+            self._server.collections[self._server.alias] = _Collection(model_name, dimension)
+
+    @property
+    def outage(self) -> bool:
+        """Whether every call fails, of all views of this index."""
+        return self._server.outage
+
+    @outage.setter
+    def outage(self, outage: bool) -> None:
+        self._server.outage = outage
+
+    def of(self, collection: str) -> Self:
+        """See VectorIndex."""
+        view = copy(self)
+        view._pinned = collection  # noqa: SLF001 - it is of this class
+        return view
 
     async def close(self) -> None:
         """Nothing is held."""
 
     def settle(self) -> None:
         """Let searches see all changes up to now."""
-        self._settled = dict(self._entries)
+        collection = self._collection()
+        collection.settled = dict(collection.entries)
 
     def present(self) -> dict[int, VectorEntry]:
         """What is stored right now, by id."""
-        return dict(self._entries)
+        return dict(self._collection().entries)
+
+    def lose(self, vector_id: int) -> None:
+        """Lose a vector, as a damaged index does."""
+        self._collection().entries.pop(vector_id, None)
+
+    def collections(self) -> set[str]:
+        """The names of all collections."""
+        return set(self._server.collections)
 
     async def search(
         self,
@@ -53,30 +98,29 @@ class MemoryVectors:
     ) -> list[list[VectorHit]]:
         """See VectorReader."""
         check_limit(limit)
-        dimension = await self._before()
-        seen = self._settled if self.bounded_lag and not strong else self._entries
+        collection = await self._before()
+        seen = self._seen(collection, strong=strong)
         ids = None if among is None else set(among)
         candidates = [
             entry
             for entry in seen.values()
             if (bucket is None or entry.bucket == bucket) and (ids is None or entry.vector_id in ids)
         ]
-        vectors = [checked_vector(query, dimension) for query in queries]
+        vectors = [checked_vector(query, collection.dimension) for query in queries]
         await asyncio.sleep(0)
         return [_nearest(vector, candidates)[:limit] for vector in vectors]
 
     async def get(self, vector_ids: Sequence[int], *, strong: bool = True) -> Mapping[int, Vector]:
         """See VectorReader."""
-        await self._before()
-        seen = self._settled if self.bounded_lag and not strong else self._entries
+        seen = self._seen(await self._before(), strong=strong)
         found = {number: seen[number].vector for number in vector_ids if number in seen}
         await asyncio.sleep(0)
         return found
 
     async def count(self, bucket: str | None = None) -> int:
         """See VectorReader."""
-        await self._before()
-        number = sum(bucket is None or entry.bucket == bucket for entry in self._entries.values())
+        collection = await self._before()
+        number = sum(bucket is None or entry.bucket == bucket for entry in collection.entries.values())
         await asyncio.sleep(0)
         return number
 
@@ -88,30 +132,39 @@ class MemoryVectors:
         """See VectorReader."""
         await asyncio.sleep(0)
         self._check_outage()
-        if self._model_name is None:
+        name = self._pinned or self._server.alias
+        if name not in self._server.collections:
             raise ConfigurationError("there is no collection of vectors; run `twinlens setup`")
-        return self._model_name
+        return self._server.collections[name].model_name
+
+    async def live(self) -> LiveCollection:
+        """See VectorReader."""
+        await asyncio.sleep(0)
+        self._check_outage()
+        if self._server.alias is None:
+            raise ConfigurationError("there is no collection of vectors; run `twinlens setup`")
+        return LiveCollection(self._server.alias, self._server.collections[self._server.alias].model_name)
 
     async def upsert(self, entries: Sequence[VectorEntry]) -> None:
         """See VectorIndex."""
-        dimension = await self._before()
-        for entry in checked_entries(entries, dimension):
-            self._entries[entry.vector_id] = entry._replace(vector=entry.vector.copy())
+        collection = await self._before()
+        for entry in checked_entries(entries, collection.dimension):
+            collection.entries[entry.vector_id] = entry._replace(vector=entry.vector.copy())
         await asyncio.sleep(0)
 
     async def delete(self, vector_ids: Sequence[int]) -> None:
         """See VectorIndex."""
-        await self._before()
+        collection = await self._before()
         for vector_id in vector_ids:
-            self._entries.pop(checked_id(vector_id), None)
+            collection.entries.pop(checked_id(vector_id), None)
         await asyncio.sleep(0)
 
     async def ids(self, *, bucket: str, after: int = -1, page: int = 1000) -> AsyncIterator[Sequence[int]]:
         """See VectorIndex."""
-        checked_bucket(bucket)
+        filterable_bucket(bucket)
         while True:
-            await self._before()
-            rising = sorted(number for number, e in self._entries.items() if number > after and e.bucket == bucket)
+            entries = (await self._before()).entries
+            rising = sorted(number for number, e in entries.items() if number > after and e.bucket == bucket)
             if not rising:
                 return
             yield rising[:page]
@@ -121,29 +174,64 @@ class MemoryVectors:
         """See VectorIndex."""
         await asyncio.sleep(0)
         self._check_outage()
-        if self._dimension not in (None, dimension) or (
-            self._model_name is not None and not is_same_model(self._model_name, model_name)
-        ):
+        server = self._server
+        self._make(server.alias or collection_name(ALIAS, model_id_of(model_name)), model_name, dimension)
+        server.alias = server.alias or collection_name(ALIAS, model_id_of(model_name))
+        await asyncio.sleep(0)
+
+    async def create(self, collection: str, *, model_name: str, dimension: int) -> None:
+        """See VectorIndex."""
+        await asyncio.sleep(0)
+        self._check_outage()
+        self._make(collection, model_name, dimension)
+        await asyncio.sleep(0)
+
+    def _make(self, name: str, model_name: str, dimension: int) -> None:
+        present = self._server.collections.setdefault(name, _Collection(model_name, dimension))
+        if present.dimension != dimension or not is_same_model(present.model_name, model_name):
             raise ConfigurationError(
-                f"the live collection is of model {self._model_name} with {self._dimension} dimensions, "
+                f"the collection {name} is of model {present.model_name} with {present.dimension} dimensions, "
                 f"not of {model_name} with {dimension}"
             )
-        self._model_name, self._dimension = self._model_name or model_name, dimension
+
+    async def make_live(self, collection: str) -> None:
+        """See VectorIndex."""
+        await asyncio.sleep(0)
+        self._check_outage()
+        if collection not in self._server.collections:
+            raise VectorIndexOutage(f"there is no collection {collection}")
+        self._server.alias = collection
+        await asyncio.sleep(0)
+
+    async def drop(self, collection: str) -> None:
+        """See VectorIndex."""
+        await asyncio.sleep(0)
+        self._check_outage()
+        if collection == self._server.alias:
+            raise ConfigurationError(f"the collection {collection} is the live one, which is not dropped")
+        self._server.collections.pop(collection, None)
         await asyncio.sleep(0)
 
     async def flush(self) -> None:
         """See VectorIndex. Nothing becomes visible by it."""
         await self._before()
 
-    async def _before(self) -> int:
+    async def _before(self) -> _Collection:
         await asyncio.sleep(0)
         self._check_outage()
-        if self._model_name is None or self._dimension is None:
+        return self._collection()
+
+    def _collection(self) -> _Collection:
+        name = self._pinned or self._server.alias
+        if name not in self._server.collections:
             raise VectorIndexOutage("there is no collection of vectors; run `twinlens setup`")
-        return self._dimension
+        return self._server.collections[name]
+
+    def _seen(self, collection: _Collection, *, strong: bool) -> dict[int, VectorEntry]:
+        return collection.settled if self.bounded_lag and not strong else collection.entries
 
     def _check_outage(self) -> None:
-        if self.outage:
+        if self._server.outage:
             raise VectorIndexOutage("the vector index is away")
 
 

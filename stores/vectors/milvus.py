@@ -14,19 +14,20 @@ from pymilvus import AsyncMilvusClient
 from schemas.collection import BUCKET_FIELD, ID_FIELD, METRIC, VECTOR_FIELD, collection_name, model_id_of
 from schemas.errors import ConfigurationError, VectorIndexOutage
 from schemas.settings import VectorSettings
-from stores.vectors.arguments import check_limit, checked_bucket, checked_entries, checked_id, checked_vector
+from stores.vectors.arguments import check_limit, checked_entries, checked_id, checked_vector, filterable_bucket
 from stores.vectors.milvus_collection import (
     Live,
     build_collection,
     collection_of_alias,
     live_collection,
     model_of_collection,
+    move_alias,
     point_alias,
     rebuild_index,
 )
-from stores.vectors.milvus_errors import silence_pymilvus, translated
+from stores.vectors.milvus_errors import silence_pymilvus, translated_milvus_errors
 from stores.vectors.milvus_ids import rising_ids
-from stores.vectors.ports import Vector, VectorEntry, VectorHit
+from stores.vectors.ports import LiveCollection, Vector, VectorEntry, VectorHit
 
 ONE_TRY: Final[dict[str, Any]] = {"retry_times": 0}
 """Left alone, pymilvus would try an unavailable server again for minutes; our callers do that themselves."""
@@ -36,25 +37,59 @@ IDS_PER_FILTER: Final = 4000
 """``id in [...]`` of this length is some 80 kB; 2.3.5 and Milvus Lite answer it as fast as a short one."""
 
 
+class MilvusConnection:
+    """A connection that is made when it is first asked for, and again after it was closed."""
+
+    def __init__(self, settings: VectorSettings) -> None:
+        self._settings = settings
+        self._opening = asyncio.Lock()
+        self._client: AsyncMilvusClient | None = None
+
+    async def client(self) -> AsyncMilvusClient:
+        """The client, of a server that has answered once."""
+        if self._client is not None:
+            return self._client
+        async with self._opening:
+            if self._client is None:
+                settings, token = self._settings, self._settings.token.get_secret_value()
+                # Not a shared connection: pymilvus would keep that one open after close().
+                client = AsyncMilvusClient(uri=settings.uri, token=token, timeout=settings.timeout_s, dedicated=True)
+                await client.get_server_version(**ONE_TRY)
+                self._client = client
+        return self._client
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+
 class MilvusVectors:
-    """A VectorIndex on one Milvus server, through the alias that names the live collection.
+    """A VectorIndex on one Milvus server, through the alias that names the live collection, or on one collection.
 
     Nothing connects before the first call. After an outage the next call connects, looks at the collection and loads
     it again.
     """
 
-    def __init__(self, settings: VectorSettings) -> None:
+    def __init__(
+        self, settings: VectorSettings, *, connection: MilvusConnection | None = None, collection: str | None = None
+    ) -> None:
         silence_pymilvus()
         self._settings = settings
+        self._connection = connection or MilvusConnection(settings)
         self._opening = asyncio.Lock()
-        self._client: AsyncMilvusClient | None = None
+        self._target = collection or settings.alias
         self._live: Live | None = None
+
+    def of(self, collection: str) -> MilvusVectors:
+        """See VectorIndex. The connection is shared: who closes one, closes all."""
+        return MilvusVectors(self._settings, connection=self._connection, collection=collection)
 
     async def close(self) -> None:
         """Give back the connection. The next call would connect again."""
-        client, self._client, self._live = self._client, None, None
-        if client is not None:
-            await client.close()
+        self._live = None
+        await self._connection.close()
 
     async def search(
         self,
@@ -75,7 +110,7 @@ class MilvusVectors:
             return await self._search(vectors, _filter(bucket), limit=limit, strong=strong)
         merged: list[list[VectorHit]] = [[] for _ in vectors]
         for part in _parts(among, IDS_PER_FILTER):
-            answer = await self._search(vectors, _filter(bucket, part), limit=limit, strong=strong)
+            answer = await self._search(vectors, _filter(bucket, part), limit=limit, strong=strong, among_few=True)
             for hits, more in zip(merged, answer, strict=True):
                 hits.extend(more)
         return [sorted(hits, key=lambda hit: -hit.cosine)[:limit] for hits in merged]
@@ -103,13 +138,25 @@ class MilvusVectors:
 
     async def model_name(self) -> str:
         """See VectorReader."""
+        if self._target == self._settings.alias:
+            return (await self.live()).model_name
+        client = await self._connected()
+        async with self._translated("look at the collection"):
+            return await self._model_of(client, self._target)
+
+    async def live(self) -> LiveCollection:
+        """See VectorReader."""
         client = await self._connected()
         async with self._translated("look at the alias"):
             name = await collection_of_alias(client, self._settings.alias)
             prefix = collection_name(self._settings.alias, "")
             if name is None or not name.startswith(prefix):
                 raise ConfigurationError(f"Milvus has no collection {prefix}… for the alias; run `twinlens setup`")
-            return await model_of_collection(client, name) or name.removeprefix(prefix)
+            return LiveCollection(name, await self._model_of(client, name))
+
+    async def _model_of(self, client: AsyncMilvusClient, name: str) -> str:
+        prefix = collection_name(self._settings.alias, "")
+        return await model_of_collection(client, name) or name.removeprefix(prefix)
 
     async def upsert(self, entries: Sequence[VectorEntry]) -> None:
         """See VectorIndex."""
@@ -121,7 +168,7 @@ class MilvusVectors:
         client = await self._connected()
         for part in batched(rows, ROWS_PER_CALL):
             async with self._translated("upsert"):
-                await client.upsert(self._settings.alias, list(part), **ONE_TRY)
+                await client.upsert(self._target, list(part), **ONE_TRY)
 
     async def delete(self, vector_ids: Sequence[int]) -> None:
         """See VectorIndex."""
@@ -129,7 +176,7 @@ class MilvusVectors:
         client = await self._connected()
         for part in _parts(vector_ids, IDS_PER_FILTER):
             async with self._translated("delete"):
-                await client.delete(self._settings.alias, ids=list(part), **ONE_TRY)
+                await client.delete(self._target, ids=list(part), **ONE_TRY)
 
     async def ids(self, *, bucket: str, after: int = -1, page: int = 1000) -> AsyncIterator[Sequence[int]]:
         """See VectorIndex."""
@@ -150,14 +197,38 @@ class MilvusVectors:
         client = await self._connected()
         async with self._translated("set up the collection"):
             present = await collection_of_alias(client, settings.alias)
-            if present not in (None, name):
+            if present is not None and model_id_of(await self._model_of(client, present)) != model_id_of(model_name):
                 raise ConfigurationError(
-                    f"the alias {settings.alias} names the collection {present}, not {name}: the model was changed"
+                    f"the alias {settings.alias} names the collection {present}, not {name}: the model was changed; "
+                    "`twinlens models switch` builds the other collection while pictures stay searchable"
                 )
-            await build_collection(client, name, model_name, dimension, settings)
+            await build_collection(client, present or name, model_name, dimension, settings)
             if present is None:
                 await point_alias(client, settings.alias, name)
         await self.check()
+
+    async def create(self, collection: str, *, model_name: str, dimension: int) -> None:
+        """See VectorIndex."""
+        client = await self._connected()
+        async with self._translated("create a collection"):
+            await build_collection(client, collection, model_name, dimension, self._settings)
+        await self.of(collection).check()
+
+    async def make_live(self, collection: str) -> None:
+        """See VectorIndex."""
+        client = await self._connected()
+        async with self._translated("move the alias"):
+            await move_alias(client, self._settings.alias, collection)
+        self._live = None
+
+    async def drop(self, collection: str) -> None:
+        """See VectorIndex."""
+        client = await self._connected()
+        async with self._translated("drop a collection"):
+            if await collection_of_alias(client, self._settings.alias) == collection:
+                raise ConfigurationError(f"the collection {collection} is the live one, which is not dropped")
+            if await client.has_collection(collection, **ONE_TRY):
+                await client.drop_collection(collection, **ONE_TRY)
 
     async def rebuild_index(self) -> None:
         """Put the index that the settings ask for in the place of the live collection's, and load the collection.
@@ -166,7 +237,7 @@ class MilvusVectors:
         slow. Raises VectorIndexOutage; then repeat it.
         """
         client = await self._connected()
-        async with translated("Milvus: rebuild the index", timeout_s=None):
+        async with translated_milvus_errors("Milvus: rebuild the index", timeout_s=None):
             await rebuild_index(client, await self._collection(client), self._settings)
         self._live = None
 
@@ -182,16 +253,16 @@ class MilvusVectors:
         await self._opened()
         client = await self._connected()
         async with self._translated("flush"):
-            await client.flush(self._settings.alias, **ONE_TRY)
+            await client.flush(self._target, **ONE_TRY)
 
     async def _search(
-        self, vectors: Sequence[Vector], condition: str, *, limit: int, strong: bool
+        self, vectors: Sequence[Vector], condition: str, *, limit: int, strong: bool, among_few: bool = False
     ) -> list[list[VectorHit]]:
         client, live = await self._connected(), await self._opened()
-        parameters = live.index.search_parameters(self._settings, limit=limit)
+        parameters = live.index.search_parameters(self._settings, limit=limit, among_few=among_few)
         async with self._translated("search"):
             answer = await client.search(
-                self._settings.alias,
+                self._target,
                 data=list(vectors),
                 anns_field=VECTOR_FIELD,
                 filter=condition,
@@ -210,7 +281,7 @@ class MilvusVectors:
         async with self._translated("query"):
             return list(
                 await client.query(
-                    self._settings.alias,
+                    self._target,
                     filter=condition,
                     output_fields=fields,
                     consistency_level="Strong" if strong else "Bounded",
@@ -228,21 +299,8 @@ class MilvusVectors:
 
     async def _connected(self) -> AsyncMilvusClient:
         """The client. A connection that it loses later it makes anew by itself."""
-        if self._client is None:
-            async with self._opening:
-                if self._client is None:
-                    self._client = await self._connect()
-        return self._client
-
-    async def _connect(self) -> AsyncMilvusClient:
-        settings = self._settings
-        # Not a shared connection: pymilvus would keep that one open after close().
-        client = AsyncMilvusClient(
-            uri=settings.uri, token=settings.token.get_secret_value(), timeout=settings.timeout_s, dedicated=True
-        )
         async with self._translated("connect"):
-            await client.get_server_version(**ONE_TRY)
-        return client
+            return await self._connection.client()
 
     async def _opened(self) -> Live:
         """The live collection, looked at and loaded since the last outage."""
@@ -250,14 +308,14 @@ class MilvusVectors:
             client = await self._connected()
             async with self._opening, self._translated("look at the collection"):
                 if self._live is None:
-                    self._live = await live_collection(client, self._settings.alias)
+                    self._live = await live_collection(client, self._target)
         return self._live
 
     @asynccontextmanager
     async def _translated(self, what: str) -> AsyncIterator[None]:
         """Errors become ours; after an outage the collection is looked at again before the next call."""
         try:
-            async with translated(f"Milvus: {what}", timeout_s=self._settings.timeout_s):
+            async with translated_milvus_errors(f"Milvus: {what}", timeout_s=self._settings.timeout_s):
                 yield
         except VectorIndexOutage:
             self._live = None
@@ -267,7 +325,7 @@ class MilvusVectors:
 def _filter(bucket: str | None, ids: Iterable[int] | None = None) -> str:
     parts = []
     if bucket is not None:
-        parts.append(f'{BUCKET_FIELD} == "{checked_bucket(bucket)}"')
+        parts.append(f'{BUCKET_FIELD} == "{filterable_bucket(bucket)}"')
     if ids is not None:
         parts.append(f"{ID_FIELD} in [{','.join(map(str, ids))}]")
     return " and ".join(parts)

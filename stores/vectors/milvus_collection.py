@@ -151,6 +151,12 @@ async def point_alias(client: AsyncMilvusClient, alias: str, name: str) -> None:
             raise
 
 
+async def move_alias(client: AsyncMilvusClient, alias: str, name: str) -> None:
+    """Have the alias name this collection; safe to repeat."""
+    if await collection_of_alias(client, alias) != name:
+        await client.alter_alias(name, alias, **_ONE_TRY)
+
+
 def _dimension(described: dict[str, Any]) -> int:
     for field in described["fields"]:
         if field["name"] == VECTOR_FIELD:

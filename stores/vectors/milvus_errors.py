@@ -47,7 +47,7 @@ _ANSWERS: Final = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.U
 
 
 @asynccontextmanager
-async def translated(what: str, *, timeout_s: float | None) -> AsyncIterator[None]:
+async def translated_milvus_errors(what: str, *, timeout_s: float | None) -> AsyncIterator[None]:
     """Turn everything that says "not now" into VectorIndexOutage; mistakes of ours stay as they are.
 
     Arguments are checked before they are sent, so that what the server still complains of is its own state: it

@@ -37,18 +37,23 @@ class VectorIndexSpec:
         shared = self.parameters.keys() & other.parameters.keys()
         return self.type == other.type and all(self.parameters[name] == other.parameters[name] for name in shared)
 
-    def search_parameters(self, settings: VectorSettings, limit: int) -> dict[str, int]:
-        """How to search it for ``limit`` vectors: no index finds more than it looks at."""
+    def search_parameters(self, settings: VectorSettings, limit: int, *, among_few: bool = False) -> dict[str, int]:
+        """How to search it for ``limit`` vectors: no index finds more than it looks at.
+
+        ``among_few``: only a few thousand vectors count. They may lie in any cluster, and to pass over the others there
+        costs little; HNSW does likewise by itself.
+        """
         candidates = max(settings.search_ef, limit)
+        nprobe = self.parameters.get("nlist", settings.ivf_nlist) if among_few else settings.ivf_nprobe
         match self.type:
             case "HNSW":
                 return {"ef": candidates}
             case "DISKANN":
                 return {"search_list": candidates}
             case "SCANN":
-                return {"nprobe": settings.ivf_nprobe, "reorder_k": candidates}
+                return {"nprobe": nprobe, "reorder_k": candidates}
             case "IVF_FLAT" | "IVF_SQ8":
-                return {"nprobe": settings.ivf_nprobe}
+                return {"nprobe": nprobe}
             case _:
                 return {}
 

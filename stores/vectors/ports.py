@@ -27,8 +27,18 @@ class VectorEntry(NamedTuple):
     vector: Vector
 
 
+class LiveCollection(NamedTuple):
+    """The collection that the alias names, and the model that made it (a mere id: before there were fingerprints)."""
+
+    name: str
+    model_name: str
+
+
 class VectorReader(Protocol):
-    """Searching. Every method raises VectorIndexOutage when the index does not answer."""
+    """Searching the live collection, or one that was chosen by :meth:`of`.
+
+    Every method raises VectorIndexOutage when the index does not answer.
+    """
 
     async def search(
         self,
@@ -65,6 +75,12 @@ class VectorReader(Protocol):
         Raises ConfigurationError when there is none.
         """
 
+    async def live(self) -> LiveCollection:
+        """What the alias names right now. Raises ConfigurationError when it names nothing."""
+
+    def of(self, collection: str) -> VectorReader:
+        """The same for one collection, whatever the alias names: where vectors of two models must not be mixed."""
+
 
 class VectorIndex(VectorReader, Protocol):
     """Searching and changing."""
@@ -84,6 +100,18 @@ class VectorIndex(VectorReader, Protocol):
         Raises ConfigurationError if the alias names another model's collection, or that of another file under this id,
         or one with another index.
         """
+
+    def of(self, collection: str) -> VectorIndex:
+        """See VectorReader."""
+
+    async def create(self, collection: str, *, model_name: str, dimension: int) -> None:
+        """Create a collection and load it, beside the live one. Safe to repeat. Raises ConfigurationError as above."""
+
+    async def make_live(self, collection: str) -> None:
+        """Have the alias name this collection, at once for everybody. Safe to repeat."""
+
+    async def drop(self, collection: str) -> None:
+        """Drop a collection that is not the live one; one that is not there is no error. Raises ConfigurationError."""
 
     async def flush(self) -> None:
         """Ask the index to seal and index what it holds only in memory (Milvus Lite searches that slowly)."""

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from ops.copies import TRANSFORMS
 from ops.gallery import make_gallery
 from schemas.records import ContentState
 from tests.browser.catalog import Picture, pictures_of
 from tests.browser.serving import Site, serving
-from tests.browser.watching import Watch
+from tests.harness.browser.chromium import DEADLINE_MS, chromium
+from tests.harness.browser.watching import Watch
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 GALLERY = 60
 MANY = 10_000
-DEADLINE_MS = 20_000
-"""How long an assertion waits for its condition; this kind of machine is shared."""
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 
 Opened = Callable[..., Page]
@@ -86,17 +74,11 @@ def many(gallery: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium, else the one that ``playwright install chromium`` put there.
-
-    It ends with this folder's tests: as long as Playwright runs, this thread has a running event loop, and no test
-    elsewhere could run one of its own.
+    """Chromium. It ends with this folder's tests: as long as Playwright runs, this thread has a running event loop, and
+    no test elsewhere could run one of its own.
     """
-    found = os.environ.get("TWINLENS_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    expect.set_options(timeout=DEADLINE_MS)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
-        yield chromium
-        chromium.close()
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

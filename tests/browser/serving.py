@@ -16,8 +16,9 @@ from pydantic import SecretStr
 from imaging.embedding import OnnxEmbedder
 from imaging.model_spec import load_spec
 from query_api.app import create_app
-from query_api.live_model import FixedModel, Model
-from query_api.services import Ports
+from query_api.search.live_model import FixedModel, Model
+from query_api.services import ReadingPorts
+from query_api.sharing.gathered import GatheredVectors
 from schemas.settings import ApiSettings, DatabaseSettings, ObjectSettings, Settings
 from stores.catalog.engine import create_engine
 from stores.catalog.migrate import upgrade
@@ -46,7 +47,7 @@ class KnownUrls:
         self._pages = dict(pages)
 
     async def fetch(self, url: str, *, max_bytes: int) -> Fetched:
-        """See ``query_api.services.UrlFetcher``."""
+        """See ``stores.urls.UrlFetcher``."""
         await asyncio.sleep(0)
         data = self._pages.get(url)
         if data is None or len(data) > max_bytes:
@@ -113,15 +114,17 @@ class _Running:
         await stores.vectors.ensure_collection(model_name=spec.name, dimension=spec.dimension)
         if self._pictures:
             await fill(stores, self._pictures, embedder)
-        ports = Ports(
+        ports = ReadingPorts(
             catalog=SqlCatalogReader(stores.engine),
             vectors=stores.vectors,
             objects=stores.objects,
-            model=FixedModel(Model(embedder, spec.copy_threshold)),
+            model=FixedModel(Model(embedder, spec.copy_threshold, GatheredVectors(stores.vectors), spec.floor)),
             urls=self._urls,
         )
         app = create_app(self._settings, ports)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=2)
+        )
         self._server = server
         url = "http://{}:{}/".format(*self._listener.getsockname())
         self.site = Site(url, stores.objects, stores.vectors)

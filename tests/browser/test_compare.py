@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.acting import choose, hits
 from tests.browser.conftest import Opened
+from tests.harness.browser.acting import choose, hits
 
 
 def compared(page: Page, picture: Path) -> None:
@@ -62,6 +63,55 @@ def test_a_comparison_has_other_ways_and_a_mirror(opened: Opened, changed_copy: 
     assert page.locator(".stage-left").evaluate("(image) => getComputedStyle(image).mixBlendMode") == "difference"
     page.get_by_role("button", name="Mirror").click()
     expect(page.get_by_role("button", name="Mirror")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_verified_copy_says_how_it_was_changed(opened: Opened, changed_copy: Path) -> None:
+    """The comparison says in words what was done to the picture, and how much of each they share."""
+    page = opened()
+    compared(page, changed_copy)
+    words = page.locator(".match-words")
+    expect(words).to_contain_text(re.compile(r"Verified copy: (49|50) % of the area"))
+    expect(words).to_contain_text(re.compile(r"(99|100) % of yours and (49|50) % of the one found"))
+
+
+def test_the_crop_lies_where_it_was_cut_from(opened: Opened, changed_copy: Path) -> None:
+    """Under the slider and as a difference, the crop lies on its place in the original, unless that is switched off."""
+    page = opened()
+    compared(page, changed_copy)
+
+    def place() -> object:
+        # In one step, for the dialog may still be moving.
+        return page.evaluate(
+            """() => {
+              const [frame, left] = [".stage-frame", ".stage-left"].map((name) =>
+                document.querySelector(name).getBoundingClientRect());
+              return [(left.x - frame.x) / frame.width, left.width / frame.width,
+                (left.y - frame.y) / frame.height, left.height / frame.height];
+            }"""
+        )
+
+    assert place() == pytest.approx([0.18, 0.7, 0.12, 0.7], abs=0.02)
+    page.get_by_role("radio", name="Difference").check()
+    assert place() == pytest.approx([0.18, 0.7, 0.12, 0.7], abs=0.02)
+    page.get_by_role("button", name="Align").click()
+    expect(page.get_by_role("button", name="Align")).to_have_attribute("aria-pressed", "false")
+    assert place() == pytest.approx([0, 1, 0, 1], abs=0.02)
+
+
+def test_the_match_is_outlined_on_both_pictures(opened: Opened, changed_copy: Path) -> None:
+    """Side by side, the part that they share is drawn on the original, and the whole original around the crop."""
+    page = opened()
+    compared(page, changed_copy)
+    page.get_by_role("radio", name="Side by side").check()
+    for side in ("left", "right"):
+        expect(page.locator(f".stage-outline-{side}")).to_be_visible()
+    shares = page.locator(".stage-outline-right polygon").last.evaluate(
+        """(polygon) => {
+          const { width, height } = polygon.ownerSVGElement.viewBox.baseVal;
+          return [...polygon.points].flatMap(({ x, y }) => [x / width, y / height]);
+        }"""
+    )
+    assert shares == pytest.approx([0.18, 0.12, 0.88, 0.12, 0.88, 0.82, 0.18, 0.82], abs=0.02)
 
 
 def test_next_and_previous_walk_over_the_hits_and_back_closes(opened: Opened, changed_copy: Path) -> None:

@@ -9,11 +9,11 @@ import pytest
 from playwright.sync_api import expect
 
 from schemas.settings import ApiSettings
-from tests.browser.acting import choose, drop, hits
 from tests.browser.catalog import pictures_of
 from tests.browser.conftest import Opened
 from tests.browser.serving import Site, serving
-from tests.browser.watching import Watch
+from tests.harness.browser.acting import choose, drop, hits
+from tests.harness.browser.watching import Watch
 
 STATUS_LINE = "Failed to load resource"
 """What Chromium logs for each answer of 400 and above."""

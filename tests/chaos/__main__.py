@@ -16,8 +16,8 @@ from rich.table import Table
 
 from tests.chaos.operations import LINK_FAULTS, FaultKind, plan
 from tests.chaos.run import ChaosRun, Events, Outcome
-from tests.stack.install import install
-from tests.stack.stack import DATABASES, OBJECT_STORES, servers_with
+from tests.harness.stack.install import install
+from tests.harness.stack.stack import DATABASES, OBJECT_STORES, servers_with
 
 DEFAULT_KINDS = (FaultKind.KILL, FaultKind.HANG, *LINK_FAULTS)
 """Those that need neither root nor a package of the system."""

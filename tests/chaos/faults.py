@@ -11,8 +11,8 @@ from typing import Final
 
 from tests.chaos.links import Links
 from tests.chaos.operations import CLOCK_FAULTS, LINK_FAULTS, WORKERS, FaultKind, Harm
-from tests.stack.process import ServerError, ServerProcess
-from tests.stack.stack import ServerName, Stack
+from tests.harness.stack.process import ServerError, ServerProcess
+from tests.harness.stack.stack import ServerName, Stack
 
 DISK_SIZES: Final[Mapping[str, str]] = {"kafka": "256m", "objects": "256m", "database": "768m", "milvus": "768m"}
 HOUR_S: Final = 3600

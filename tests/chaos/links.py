@@ -11,11 +11,11 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from tests.chaos.operations import FaultKind
-from tests.stack.health import answers_ok
-from tests.stack.install import toxiproxy_program
-from tests.stack.kafka import Link
-from tests.stack.process import Command, ServerProcess, free_port
-from tests.stack.stack import Addresses
+from tests.harness.stack.health import answers_ok
+from tests.harness.stack.install import toxiproxy_program
+from tests.harness.stack.kafka import Link
+from tests.harness.stack.process import Command, ServerProcess, free_port
+from tests.harness.stack.stack import Addresses
 
 _TOXICS: Final[Mapping[FaultKind, tuple[str, Mapping[str, int]]]] = {
     FaultKind.SLOW_LINK: ("latency", {"latency": 400, "jitter": 200}),

@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
-from tests.stack.cleanup import in_own_loop
+from tests.harness.stack.cleanup import in_own_loop
 
 LOST, TWICE, LATE = 0.2, 0.2, 0.2
 """Shares of all events."""

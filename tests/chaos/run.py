@@ -20,19 +20,19 @@ from typing import Any
 
 from minio.notificationconfig import NotificationConfig
 
-from tests.chaos.comparison import Differences
 from tests.chaos.faults import Injector
 from tests.chaos.links import Links
-from tests.chaos.live import QUICK, WITHOUT_RECONCILE, Live, until
 from tests.chaos.operations import BROKEN_EVERY, Fault, Operation, Plan
 from tests.chaos.relay import LossyRelay
-from tests.e2e.producers import answered, outcomes, raw
-from tests.stack.cleanup import in_own_loop, run_sql
-from tests.stack.minio import MAIN_ROUTE, TEST_ROUTES
-from tests.stack.settings import ANNOUNCED_BY_SERVER, twinlens_environment
-from tests.stack.stack import DatabaseName, ObjectStoreName, ServerName, Stack
-from tests.stack.supervisor import Supervisor
-from tests.unit.pictures import picture
+from tests.harness.comparison import Differences
+from tests.harness.live import QUICK, WITHOUT_RECONCILE, Live, until
+from tests.harness.pictures import picture
+from tests.harness.producers import answered, outcomes, raw
+from tests.harness.stack.cleanup import in_own_loop, run_sql
+from tests.harness.stack.minio import MAIN_ROUTE, TEST_ROUTES
+from tests.harness.stack.settings import ANNOUNCED_BY_SERVER, twinlens_environment
+from tests.harness.stack.stack import DatabaseName, ObjectStoreName, ServerName, Stack
+from tests.harness.stack.supervisor import Supervisor
 
 BUCKET = "chaos"
 THREADS = 4

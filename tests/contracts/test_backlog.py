@@ -13,7 +13,7 @@ from schemas.errors import BrokerOutage
 from schemas.settings import KafkaSettings
 from stores.broker.backlog import KafkaBacklog
 from stores.broker.topics import ensure_topics
-from tests.stack.process import free_port
+from tests.harness.stack.process import free_port
 
 EARLY = datetime.now(UTC) - timedelta(hours=1)
 """What is older than the retention would be deleted at once."""

@@ -16,7 +16,7 @@ import pytest_asyncio
 from schemas.errors import CatalogContention, CatalogOutage, Outage
 from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, Neighbour, ObjectRef, Reason
 from stores.catalog.ports import Catalog, CatalogTransaction, Reference
-from tests.contracts.catalogs import (
+from tests.harness.catalogs import (
     BACKENDS,
     BUCKET,
     DELETING,
@@ -120,6 +120,7 @@ async def test_a_content_comes_back_as_it_was_saved(catalog: Catalog) -> None:
         created_at=NOW,
         indexed_at=NOW,
         retired=(1, 2**53 - 2),
+        decoded_share=0.6667,
     )
     async with catalog.transaction() as tx:
         assert await tx.lock_contents([], create=[full]) == {full.id: full}
@@ -168,11 +169,29 @@ async def test_what_is_not_there_is_left_out(catalog: Catalog) -> None:
         assert await tx.carried_vectors([1]) == set()
 
 
+async def test_carriers_are_named_with_their_oldest_object(catalog: Catalog) -> None:
+    """A content that nothing refers to is named without an object; unknown vector ids are left out."""
+    shared, lonely = content("a", state=ContentState.INDEXED), content("b", state=ContentState.INDEXED)
+    keys = ["z first/ü.png", "a later.png"]
+    async with catalog.transaction() as tx:
+        await tx.lock_contents([], create=[shared, lonely])
+        for key in keys:
+            image = replace(placeholder(key), sha256=shared.sha256, etag="e")
+            await tx.lock_images([], create=[image])
+            await tx.save_images([image])
+    found = await catalog.carriers([shared.vector_id, lonely.vector_id, 5])
+    assert found == {
+        shared.vector_id: (shared.id, ref(keys[0])),
+        lonely.vector_id: (lonely.id, None),
+    }
+
+
 async def test_nothing_asked_for_is_nothing_done(catalog: Catalog) -> None:
     """Every method takes an empty batch."""
     assert await catalog.images([]) == {}
     assert await catalog.contents([]) == {}
     assert await catalog.contents_by_vector([]) == {}
+    assert await catalog.carriers([]) == {}
     async with catalog.transaction() as tx:
         assert await tx.lock_images([]) == {}
         assert await tx.lock_contents([]) == {}

@@ -17,7 +17,7 @@ from schemas.settings import DatabaseSettings
 from stores.catalog.engine import create_engine
 from stores.catalog.migrate import upgrade
 from stores.catalog.sql import SqlCatalog
-from tests.contracts.catalogs import (
+from tests.harness.catalogs import (
     INDEXED,
     PENDING,
     add_content,
@@ -28,10 +28,10 @@ from tests.contracts.catalogs import (
     lock_image,
     sql_catalog,
 )
-from tests.contracts.waiting import silent_port, until
-from tests.stack.cleanup import in_own_loop, run_sql
-from tests.stack.process import free_port
-from tests.stack.stack import DATABASES, DatabaseName, Stack
+from tests.harness.stack.cleanup import in_own_loop, run_sql
+from tests.harness.stack.process import free_port
+from tests.harness.stack.stack import DATABASES, DatabaseName, Stack
+from tests.harness.waiting import silent_port, until
 
 
 @pytest.fixture(params=DATABASES)

@@ -30,7 +30,7 @@ from stores.catalog.engine import create_engine
 from stores.catalog.reading.ports import KEYS_PER_CONTENT, ImageFilter, ImageOrder, Position
 from stores.catalog.reading.sql import SqlCatalogReader, open_reader
 from stores.catalog.sql import SqlCatalog
-from tests.contracts.catalogs import SQL_BACKENDS, store_content, store_image
+from tests.harness.catalogs import SQL_BACKENDS, store_content, store_image
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 ANY = ImageFilter()

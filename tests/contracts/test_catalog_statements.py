@@ -18,7 +18,7 @@ from schemas.tables import requests
 from stores.catalog import statements
 from stores.catalog.requests import SqlRequestLedger
 from stores.catalog.sql import SqlCatalog
-from tests.contracts.catalogs import (
+from tests.harness.catalogs import (
     BUCKET,
     NOW,
     SQL_BACKENDS,

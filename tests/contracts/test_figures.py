@@ -17,11 +17,11 @@ from schemas import tables
 from schemas.lifecycle import listed_state
 from schemas.records import ContentId, ContentState, ImageState, Reason
 from schemas.tables import count_changes, counts
-from stores.catalog.figures import FOLDED_AT_ONCE, MINUTES_KEPT, Kind
+from stores.catalog.figures import FOLDED_AT_ONCE, MINUTES_KEPT, FigureKind
 from stores.catalog.reading.ports import ImageFilter, ImageOrder, Statistics
 from stores.catalog.reading.sql import SqlCatalogReader
 from stores.catalog.sql import SqlCatalog
-from tests.contracts.catalogs import (
+from tests.harness.catalogs import (
     BUCKET,
     NOW,
     SQL_BACKENDS,
@@ -31,7 +31,7 @@ from tests.contracts.catalogs import (
     database_url,
     sql_catalog,
 )
-from tests.interleavings.installation import Installation
+from tests.harness.stepping import Stepped
 
 PICTURES = [b"picture %d" % number for number in range(6)]
 
@@ -79,7 +79,7 @@ async def _assert_right(catalog: SqlCatalog) -> None:
 @pytest.mark.parametrize("seed", range(3))
 async def test_figures_follow_every_change(catalog: SqlCatalog, seed: int) -> None:
     """Puts, overwrites and deletes through the real handlers, seen at any moment and at rest."""
-    twinlens, chance = Installation(catalog), random.Random(seed)
+    twinlens, chance = Stepped(catalog), random.Random(seed)
     for _ in range(40):
         key = f"k{chance.randrange(8)}"
         if chance.random() < 0.3 and key in twinlens.objects.present(BUCKET):
@@ -89,7 +89,7 @@ async def test_figures_follow_every_change(catalog: SqlCatalog, seed: int) -> No
         if chance.random() < 0.7:
             await twinlens.ingest(key)
         if chance.random() < 0.3:
-            await twinlens.handle_messages()
+            await twinlens.work()
         if chance.random() < 0.2:
             await catalog.fold_figures(NOW)
         await _assert_right(catalog)
@@ -161,7 +161,7 @@ async def test_minutes_are_kept_and_forgotten(catalog: SqlCatalog) -> None:
 
 async def test_a_long_log_of_changes_is_folded_in_parts(catalog: SqlCatalog) -> None:
     """At most so many rows at once, the rest the next time."""
-    change = {"kind": str(Kind.IMAGES), "bucket": BUCKET, "label": "indexed", "number": 1, "bytes": 2}
+    change = {"kind": str(FigureKind.IMAGES), "bucket": BUCKET, "label": "indexed", "number": 1, "bytes": 2}
     async with catalog.transaction() as tx:
         await tx.write(insert(count_changes), [change] * (FOLDED_AT_ONCE + 1))
     assert [await catalog.fold_figures(NOW) for _ in range(3)] == [FOLDED_AT_ONCE, 1, 0]

@@ -19,13 +19,13 @@ from schemas.records import ObjectRef
 from stores.objects.folder import FolderObjects
 from stores.objects.memory import MemoryObjects
 from stores.objects.s3 import S3Objects
-from tests.contracts.object_stores import Case, keys_of, read_all, s3_settings, stream_all
-from tests.stack.cleanup import remove_bucket, s3_client
-from tests.stack.fixtures import Servers
-from tests.stack.minio import new_credentials
-from tests.stack.process import free_port
-from tests.stack.stack import Addresses
-from tests.stack.versitygw import versitygw_server
+from tests.harness.object_stores import Case, keys_of, read_all, s3_settings, stream_all
+from tests.harness.stack.cleanup import remove_bucket, s3_client
+from tests.harness.stack.fixtures import Servers
+from tests.harness.stack.minio import new_credentials
+from tests.harness.stack.process import free_port
+from tests.harness.stack.stack import Addresses
+from tests.harness.stack.versitygw import versitygw_server
 
 pytestmark = pytest.mark.asyncio
 

@@ -16,9 +16,10 @@ from schemas.records import ObjectRef, RequestRecord, RequestResult
 from schemas.settings import DatabaseSettings
 from stores.catalog.engine import create_engine
 from stores.catalog.migrate import upgrade
-from stores.catalog.requests import MemoryRequestLedger, RequestLedger, SqlRequestLedger
+from stores.catalog.ports import RequestLedger
+from stores.catalog.requests import MemoryRequestLedger, SqlRequestLedger
 from stores.catalog.sql import SqlCatalog
-from tests.contracts.catalogs import BACKENDS
+from tests.harness.catalogs import BACKENDS
 
 NOW = datetime(2026, 11, 23, 2, 32, 1, 260815, tzinfo=UTC)
 REF = ObjectRef("pictures", "käse/a.jpg")
@@ -52,7 +53,7 @@ def done(row: RequestRecord, outcome: RequestResult, *, after: int = 0, reason: 
 
 
 async def persistently(ledger: RequestLedger, row: RequestRecord, *, conclude: bool = False) -> RequestRecord:
-    """The call, made again while the database asks for that, as `streams.patience` does."""
+    """The call, made again while the database asks for that, as `streams.common.backoff` does."""
     while True:
         try:
             return await (ledger.conclude(row) if conclude else ledger.take_up(row))

@@ -30,16 +30,16 @@ from schemas.errors import (
 from schemas.records import ObjectRef
 from schemas.settings import ObjectSettings
 from stores.objects.s3 import S3Objects
-from streams.scope import listed, scoped
-from tests.contracts.object_stores import keys_of, read_all, s3_settings, stream_all
+from streams.common.scope import listed, scoped
 from tests.contracts.s3_servers import answering, relayed, stalling
-from tests.contracts.waiting import silent_port, until
-from tests.integration.certificates import Authority
-from tests.stack.fixtures import Servers
-from tests.stack.install import minio_program
-from tests.stack.minio import MAIN_ROUTE, TEST_ROUTES, new_credentials
-from tests.stack.process import Command, ServerProcess, free_port, port_answers
-from tests.stack.stack import Stack
+from tests.harness.certificates import Authority
+from tests.harness.object_stores import keys_of, read_all, s3_settings, stream_all
+from tests.harness.stack.fixtures import Servers
+from tests.harness.stack.install import minio_program
+from tests.harness.stack.minio import MAIN_ROUTE, TEST_ROUTES, new_credentials
+from tests.harness.stack.process import Command, ServerProcess, free_port, port_answers
+from tests.harness.stack.stack import Stack
+from tests.harness.waiting import silent_port, until
 
 
 @pytest.fixture

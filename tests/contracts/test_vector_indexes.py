@@ -16,8 +16,8 @@ from schemas.errors import ConfigurationError, VectorIndexOutage
 from schemas.settings import Settings, VectorIndexType, VectorSettings
 from stores.vectors.milvus import MilvusVectors
 from stores.vectors.ports import VectorEntry
-from tests.contracts.test_vectors import DIMENSION, MODEL, entries, random_ids
-from tests.contracts.waiting import until
+from tests.harness.vectors import DIMENSION, MODEL, entries, random_ids
+from tests.harness.waiting import until
 
 pytestmark = pytest.mark.asyncio
 
@@ -76,7 +76,7 @@ async def test_a_rebuilt_index_finds_what_is_stored(
     """
     changed = with_index(settings, index)
     searching = asyncio.create_task(_search_on(vectors))
-    await run_rebuild_index(Settings(vectors=changed))
+    assert (await run_rebuild_index(Settings(vectors=changed)))[1] == len(STORED)
     await until(lambda: found(vectors, STORED[3]), bool, through_outages=True)
     searching.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -110,3 +110,19 @@ async def _search_on(index: MilvusVectors) -> None:
             await index.search([STORED[0].vector], limit=1)
         except VectorIndexOutage:
             await asyncio.sleep(0.1)
+
+
+@pytest.mark.usefixtures("vectors")
+async def test_among_few_vectors_the_nearest_are_found_wherever_they_lie(settings: VectorSettings) -> None:
+    """An index of clusters looks into all of them then: in one of 64 most of the ten nearest would be missed."""
+    changed = settings.model_copy(update={"index": "IVF_FLAT", "ivf_nlist": 64, "ivf_nprobe": 1})
+    await run_rebuild_index(Settings(vectors=changed))
+    few = STORED[::10]
+    query = STORED[3].vector
+    nearest = sorted(few, key=lambda entry: -float(entry.vector @ query))[:10]
+    index = MilvusVectors(changed)
+    try:
+        [hits] = await index.search([query], limit=10, among=[entry.vector_id for entry in few], strong=True)
+    finally:
+        await index.close()
+    assert [hit.vector_id for hit in hits] == [entry.vector_id for entry in nearest]

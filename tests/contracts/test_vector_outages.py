@@ -15,11 +15,11 @@ from schemas.errors import ConfigurationError, VectorIndexOutage
 from schemas.settings import VectorSettings
 from stores.vectors.memory import MemoryVectors
 from stores.vectors.milvus import MilvusVectors
-from tests.contracts.test_vectors import DIMENSION, MODEL, all_ids, entries, random_ids
 from tests.contracts.vector_servers import milvus_lite_server
-from tests.contracts.waiting import silent_port, until
-from tests.stack.process import ServerProcess, free_port
-from tests.stack.stack import Stack
+from tests.harness.stack.process import ServerProcess, free_port
+from tests.harness.stack.stack import Stack
+from tests.harness.vectors import DIMENSION, MODEL, all_ids, entries, random_ids
+from tests.harness.waiting import silent_port, until
 
 pytestmark = pytest.mark.asyncio
 

@@ -6,7 +6,7 @@ import socket
 import sys
 from pathlib import Path
 
-from tests.stack.process import Command, ServerProcess
+from tests.harness.stack.process import Command, ServerProcess
 
 
 def milvus_lite_server(folder: Path, port: int) -> ServerProcess:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from minio import Minio
 
 from ops.gallery import make_gallery
-from tests.chaos.live import Live
-from tests.stack.cleanup import drop_collections, in_own_loop, remove_bucket, run_sql
-from tests.stack.fixtures import Servers, claimed_route
-from tests.stack.minio import EventRoute
-from tests.stack.settings import twinlens_environment
-from tests.stack.stack import SERVERS, Addresses
+from tests.harness.live import Installed, Live
+from tests.harness.stack.cleanup import drop_collections, in_own_loop, remove_bucket, run_sql
+from tests.harness.stack.fixtures import Servers, claimed_route
+from tests.harness.stack.minio import EventRoute
+from tests.harness.stack.settings import twinlens_environment
+from tests.harness.stack.stack import SERVERS, Addresses
 
 PICTURES = 120
 
@@ -61,8 +64,20 @@ def _live(addresses: Addresses, route: EventRoute, logs: Path) -> Iterator[Live]
         in_own_loop(run_sql(addresses.database, f"DROP DATABASE {name}"))
 
 
+@pytest.fixture(scope="session")
+def installed(request: pytest.FixtureRequest) -> Installed:
+    """The installation that `TWINLENS_TEST_INSTALLATION` describes (JSON; `tests/compose` sets it), else ``live``."""
+    described = os.environ.get("TWINLENS_TEST_INSTALLATION")
+    if not described:
+        found: Installed = request.getfixturevalue("live")
+        return found
+    at = json.loads(described)
+    s3 = Minio(at["s3"], access_key=at["access_key"], secret_key=at["secret_key"], secure=False)
+    return Installed(s3, at["bucket"], at["api_url"])
+
+
 @pytest.fixture
-def api(live: Live) -> Iterator[httpx.Client]:
+def api(installed: Installed) -> Iterator[httpx.Client]:
     """A client of the query service."""
-    with httpx.Client(base_url=live.application.api_url, timeout=60) as client:
+    with httpx.Client(base_url=installed.api_url, timeout=60) as client:
         yield client

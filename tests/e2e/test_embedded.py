@@ -6,10 +6,8 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,98 +16,19 @@ import pytest
 
 from ops.copies import TRANSFORMS
 from ops.embedded.folder import DataFolder
-from ops.embedded.programs import minio
+from ops.embedded.programs import find_minio
 from ops.gallery import make_gallery
-from tests.stack.install import minio_program
+from tests.harness.commands import PICTURE, TABLE, undocumented
+from tests.harness.stack.install import minio_program
+from tests.harness.up import Up, command_line, first_key
 
-TWINLENS = [sys.executable, "-m", "ops.cli"]
-REPOSITORY = Path(__file__).parents[2]
 PICTURES = 24
-START_S = 300
-
-
-class Up:
-    """A `twinlens up` on a data folder."""
-
-    def __init__(self, data: Path, *options: str | Path, settings: Mapping[str, str] | None = None) -> None:
-        self.data = data
-        self.log = data.with_suffix(".out")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("TWINLENS_")}
-        environment |= {"PYTHONPATH": str(REPOSITORY), "TWINLENS_MODEL__THREADS": "1"}
-        environment |= settings or {}
-        if "TWINLENS_CACHE" in os.environ:
-            environment["TWINLENS_CACHE"] = os.environ["TWINLENS_CACHE"]
-        self.environment = environment
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*TWINLENS, "up", "--data", data, "--port", "0", *options],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                cwd=data.parent,
-            )
-
-    def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        """Another command, from another terminal."""
-        command = [*TWINLENS, *map(str, arguments), "--data", str(self.data)]
-        return subprocess.run(
-            command,
-            env=self.environment,
-            cwd=self.data.parent,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-
-    def ended(self) -> int:
-        """Wait for its end; the exit code."""
-        return self.process.wait(START_S)
-
-    def until[T](self, attempt: Callable[[], T | None], *, seconds: float = 240) -> T:
-        """The first answer that is something; fails at the deadline, or when the stack ends before."""
-        deadline = time.monotonic() + seconds
-        while True:
-            found = attempt()
-            if found:
-                return found
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.2)
-
-    def started(self, report: Path) -> dict[str, Any]:
-        """Wait until it is up; the report."""
-
-        def look() -> dict[str, Any] | None:
-            done = "Ctrl-C stops everything" in self.log.read_text()
-            return json.loads(report.read_text()) if done else None
-
-        return self.until(look, seconds=START_S)
-
-    def children(self) -> list[int]:
-        """The ids of the processes that it started."""
-        listed = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True, check=False
-        )
-        return [int(pid) for pid in listed.stdout.split()]
-
-    def child(self, text: str) -> int:
-        """The id of the one whose command line holds the text."""
-        [found] = [pid for pid in self.children() if text in _command_line(pid)]
-        return found
-
-
-def _command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except FileNotFoundError:
-        return ""
 
 
 def _wait_until_gone(pids: list[int]) -> None:
     deadline = time.monotonic() + 90
-    while any(_command_line(pid) for pid in pids):
-        assert time.monotonic() < deadline, [_command_line(pid) for pid in pids]
+    while any(command_line(pid) for pid in pids):
+        assert time.monotonic() < deadline, [command_line(pid) for pid in pids]
         time.sleep(0.1)
 
 
@@ -125,7 +44,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=["folder", "minio"])
 def up(request: pytest.FixtureRequest, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """A running stack, with the report beside its data."""
-    if request.param == "minio" and minio() is None:
+    if request.param == "minio" and find_minio() is None:
         minio_program()
     data = tmp_path_factory.mktemp(request.param) / "data"
     stack = Up(data, "--photos", photos, "--objects", request.param, "--report", data.with_suffix(".json"))
@@ -140,15 +59,6 @@ def up(request: pytest.FixtureRequest, photos: Path, tmp_path_factory: pytest.Te
 def report(up: Up) -> dict[str, Any]:
     """The figures of the first start."""
     return up.started(up.data.with_suffix(".json"))
-
-
-def first_key(api: str, picture: bytes) -> str | None:
-    """The key of the first hit."""
-    headers = {"Content-Type": "application/octet-stream"}
-    answer = httpx.post(f"{api}/v1/search", content=picture, headers=headers, timeout=60)
-    answer.raise_for_status()
-    results = answer.json()["results"]
-    return str(results[0]["image"]["key"]) if results else None
 
 
 def test_it_fills_itself_and_proves_it(report: dict[str, Any]) -> None:
@@ -178,6 +88,53 @@ def test_pictures_can_be_added_and_found_in_the_terminal(up: Up, report: dict[st
     assert "copy" in up.run("search", copy).stdout
 
 
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if not row.changes])
+def test_every_command_finds_the_stack(up: Up, report: dict[str, Any], photos: Path, name: str) -> None:
+    """From another terminal, piped, without a setting: plain text, and JSON with the documented members."""
+    assert report["indexed"]
+    row, picture = TABLE[name], next(photos.glob("*.jpg"))
+    words = [*name.split(), *[str(picture) if word == PICTURE else word for word in row.right]]
+    without_data = row.needs is None and name != "models list"
+    done = up.run(*words, data=not without_data)
+    assert done.returncode in row.codes, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "\x1b" not in done.stdout
+    if row.json:
+        told = up.run(*words, "--json", data=not without_data)
+        assert told.returncode in row.codes, told.stderr
+        assert undocumented(name, told.stdout) == set()
+
+
+def test_status_says_what_is_wrong(up: Up, report: dict[str, Any]) -> None:
+    """Exit code 0 while all of it answers in time, as it comes to do, and 1 while something doesn't."""
+    told: list[str] = []
+
+    def well() -> bool:
+        status = up.run("status")
+        told.append(status.stdout)
+        return status.returncode == 0
+
+    assert up.until(well, seconds=60), told
+    assert report["api"] in told[-1]
+    silent = up.run("status", settings={"TWINLENS_API__PORT": "1"})
+    assert silent.returncode == 1
+    assert "no answer" in silent.stdout
+
+
+def test_add_waits_until_all_can_be_found(up: Up, report: dict[str, Any], tmp_path: Path) -> None:
+    """And says of what can't, why."""
+    assert report["indexed"]
+    [good] = make_gallery(tmp_path, 1, seed=11)
+    (tmp_path / "broken.jpg").write_bytes(good.read_bytes()[:100])
+    added = up.run("add", tmp_path, "--prefix", "waited/", "--wait")
+    assert added.returncode == 1, added.stderr
+    assert "1 rejected" in added.stderr
+    assert "waited/broken.jpg: " in added.stderr
+    assert up.run("search", good, "--copies").returncode == 0
+    again = json.loads(up.run("add", tmp_path, "--prefix", "waited/", "--wait", "--json").stdout)
+    assert (again["added"], [one["key"] for one in again["rejected"]]) == ([], ["waited/broken.jpg"])
+
+
 def test_killed_workers_come_back_with_nothing_lost(up: Up, report: dict[str, Any], tmp_path: Path) -> None:
     """After `kill -9` of both, what was added meanwhile is indexed."""
     for text in ("worker index", "worker ingest"):
@@ -190,31 +147,31 @@ def test_killed_workers_come_back_with_nothing_lost(up: Up, report: dict[str, An
 def test_a_second_one_on_the_same_folder_is_refused(up: Up, report: dict[str, Any]) -> None:
     """It says why, and the first one goes on."""
     second = Up(up.data)
-    assert second.ended() == 1
-    assert "another `twinlens up` runs on" in second.log.read_text()
+    assert second.ended() == 2
+    assert "another stack runs on" in second.log.read_text()
     assert httpx.get(f"{report['api']}/healthz").status_code == httpx.codes.OK
 
 
 def test_the_next_start_embeds_nothing_and_sees_what_changed(
     up: Up, report: dict[str, Any], photos: Path, tmp_path: Path
 ) -> None:
-    """SIGTERM stops everything; then `--once` finds all there, and what came and went in the folder meanwhile."""
+    """SIGTERM stops everything; then `--once` finds all in the same store, and what came and went in the folder."""
     folder = Path(report["drop_into"])
     pids = up.children()
     assert len(pids) >= 5
     up.process.send_signal(signal.SIGTERM)
     assert up.ended() == 0
     _wait_until_gone(pids)
-    kind, came = "minio", 0
+    came = 0
     if folder.is_dir():
         [new] = make_gallery(tmp_path / "new", 1, seed=9)
         shutil.copy(new, folder / f"came-{new.name}")
         shutil.rmtree(folder / "later")
-        kind, came = "folder", 1
-    again = Up(up.data, "--photos", photos, "--objects", kind, "--once", "--report", tmp_path / "report.json")
+        came = 1
+    again = Up(up.data, "--photos", photos, "--once", "--report", tmp_path / "report.json")
     assert again.ended() == 0, again.log.read_text()
     second = json.loads((tmp_path / "report.json").read_text())
-    assert second["objects"] == second["indexed"] == PICTURES + 2
+    assert (second["objects"], second["indexed"]) == (PICTURES + 4, PICTURES + 3)
     assert f"0 pictures dropped, {PICTURES} were there already" in again.log.read_text()
     embedded = [line for line in (up.data / "logs/index.log").read_text().splitlines() if '"indexed"' in line]
     assert len(embedded) == came

@@ -16,16 +16,16 @@ import pytest
 from ops.copies import TRANSFORMS
 from schemas.settings import KafkaSettings
 from stores.broker.topics import ensure_topics
-from tests.chaos.live import Live, until
-from tests.e2e.producers import last_snapshots, outcomes
-from tests.stack.cleanup import in_own_loop
-from tests.stack.install import java_program, kafka_libs
-from tests.stack.process import free_port
-from tests.unit.pictures import picture
+from tests.harness.live import Live, until
+from tests.harness.pictures import picture
+from tests.harness.producers import last_snapshots, outcomes
+from tests.harness.stack.cleanup import in_own_loop
+from tests.harness.stack.install import java_program, kafka_libs
+from tests.harness.stack.process import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 TWINLENS = str(Path(sys.executable).with_name("twinlens"))
-OUTAGE, CONFIGURATION, FAILURE = 75, 78, 1
+NOT_ALL, ERROR = 1, 2
 
 
 def run(
@@ -172,7 +172,7 @@ def test_publish_tells_what_was_refused(live: Live, tmp_path: Path) -> None:
     (tmp_path / "good.png").write_bytes(picture(40_020))
     (tmp_path / "empty.png").write_bytes(b"")
     done = run(live, TWINLENS, "publish", tmp_path, "--prefix", "partly/")
-    assert done.returncode == FAILURE
+    assert done.returncode == NOT_ALL
     assert "empty.png: refused: the picture has no bytes" in done.stderr
     assert "1 stored, 1 not" in done.stderr
 
@@ -183,7 +183,7 @@ def test_publish_sends_nothing_if_a_file_is_too_big(live: Live, tmp_path: Path) 
     with (tmp_path / "huge.png").open("wb") as huge:
         huge.truncate(17 * 1024 * 1024)
     done = run(live, TWINLENS, "publish", tmp_path, "--prefix", "toobig/")
-    assert done.returncode == FAILURE
+    assert done.returncode == ERROR
     assert "huge.png has 17,825,792 bytes, and a message holds 16,777,216" in done.stderr
     assert "twinlens add" in done.stderr
     assert not list(live.s3.list_objects(live.bucket, prefix="toobig/"))
@@ -191,14 +191,14 @@ def test_publish_sends_nothing_if_a_file_is_too_big(live: Live, tmp_path: Path) 
 
 @pytest.mark.parametrize("command", ["publish", "watch"])
 def test_no_broker_is_told_soon(live: Live, tmp_path: Path, command: str) -> None:
-    """With its address and the exit code of an outage, instead of waiting for ever."""
+    """With its address, instead of waiting for ever."""
     file = tmp_path / "a.png"
     file.write_bytes(picture(40_040))
     nowhere = {"TWINLENS_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"}
     began = time.monotonic()
     done = run(live, TWINLENS, command, *([file] if command == "publish" else []), environment=nowhere)
-    assert done.returncode == OUTAGE, done.stderr
-    assert f"no Kafka broker answers at {nowhere['TWINLENS_KAFKA__BOOTSTRAP_SERVERS']}" in done.stderr
+    assert done.returncode == ERROR, done.stderr
+    assert f"nothing is at {nowhere['TWINLENS_KAFKA__BOOTSTRAP_SERVERS']}" in done.stderr
     assert time.monotonic() - began < 60
 
 
@@ -209,9 +209,9 @@ def test_publish_says_when_nobody_answers(live: Live, topic_prefix: str, tmp_pat
     kafka = KafkaSettings(bootstrap_servers=live.place.kafka, topic_prefix=topic_prefix, partitions=2)
     environment = {"TWINLENS_KAFKA__TOPIC_PREFIX": topic_prefix}
     missing = run(live, TWINLENS, "publish", file, environment=environment)
-    assert missing.returncode == CONFIGURATION, missing.stderr
-    assert "run `twinlens setup`" in missing.stderr
+    assert missing.returncode == ERROR, missing.stderr
+    assert "twinlens setup`" in missing.stderr
     in_own_loop(ensure_topics(kafka))
     unanswered = run(live, TWINLENS, "publish", file, "--timeout", "2", environment=environment)
-    assert unanswered.returncode == OUTAGE, unanswered.stderr
+    assert unanswered.returncode == ERROR, unanswered.stderr
     assert "1 of 1 requests have had no outcome for 2 s" in unanswered.stderr

@@ -14,9 +14,10 @@ import httpx
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.chaos.live import Live, until
-from tests.stack.cleanup import in_own_loop
-from tests.unit.pictures import picture
+from schemas.exit_codes import ExitCode
+from tests.harness.live import Live, until
+from tests.harness.pictures import picture
+from tests.harness.stack.cleanup import in_own_loop
 
 TABLE = (
     "CREATE TABLE `image_meta` (`id` INTEGER AUTO_INCREMENT NOT NULL PRIMARY KEY, `meta_uuid` VARCHAR(255) NOT NULL, "
@@ -134,6 +135,6 @@ def test_pictures_are_imported_and_their_old_links_lead_to_them(
 def test_another_database_is_refused(live: Live, bucket: str, tmp_path: Path) -> None:
     """One without the predecessor's table asks for other settings, and has no traceback."""
     result = import_predecessor(live, tmp_path, live.environment["TWINLENS_DATABASE__URL"], bucket)
-    assert (result.returncode, "image_meta" in result.stderr) == (78, True), result.stderr
+    assert (result.returncode, "image_meta" in result.stderr) == (ExitCode.ERROR, True), result.stderr
     assert "settings: the predecessor's database: " in result.stderr
     assert "Traceback" not in result.stderr

@@ -23,18 +23,18 @@ from schemas.records import ObjectRef
 from schemas.settings import DatabaseSettings
 from stores.catalog.engine import create_engine
 from stores.catalog.sql import SqlCatalog
-from streams.reconcile.schedule import WATCHED
-from streams.reconcile.wishes import LAST
-from streams.steps import CRASH_VARIABLE, Step
-from tests.chaos.live import QUICK, Live
-from tests.chaos.reading import read_topic
-from tests.stack.cleanup import in_own_loop, run_sql
-from tests.stack.minio import TEST_ROUTES
-from tests.stack.settings import twinlens_environment
-from tests.stack.stack import Stack
-from tests.unit.pictures import picture
+from streams.common.checkpoints import Step
+from streams.repair.comparison_requests import LAST
+from streams.repair.schedule import WATCHED
+from tests.harness.live import QUICK, Live
+from tests.harness.pictures import picture
+from tests.harness.reading import read_topic
+from tests.harness.stack.cleanup import in_own_loop, run_sql
+from tests.harness.stack.minio import TEST_ROUTES
+from tests.harness.stack.settings import twinlens_environment
+from tests.harness.stack.stack import Stack
+from tests.integration.planted_worker import crash_at, with_planted
 
-REPOSITORY = Path(__file__).parents[2]
 REQUEST_STEPS = (Step.REQUEST_TAKEN_UP, Step.REQUEST_PUT, Step.REQUEST_CONCLUDED, Step.OUTCOME_SENT)
 """In the order in which a request comes to them: killed at one, it goes on to the next."""
 
@@ -83,9 +83,9 @@ async def _compared_already(database_url: str, bucket: str) -> None:
         await catalog.close()
 
 
-def crashing(live: Live, step: str, count: int = 1) -> Live:
+def crashing(live: Live, step: Step, count: int = 1) -> Live:
     """The same installation's processes, which end themselves when they reach the step."""
-    return live.with_environment({CRASH_VARIABLE: f"{step}:{count}"})
+    return live.with_program(with_planted(crash_at(step, count)))
 
 
 def hint(live: Live, keys: list[str]) -> None:

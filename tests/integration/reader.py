@@ -7,7 +7,7 @@ import secrets
 from minio import MinioAdmin
 from minio.credentials.providers import StaticProvider
 
-from tests.chaos.live import Live
+from tests.harness.live import Live
 
 
 class Reader:

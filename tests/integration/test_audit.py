@@ -12,20 +12,17 @@ from pyarrow import parquet
 from pymilvus import MilvusClient
 
 from schemas.records import ContentState
-from schemas.settings import LimitSettings, SweepSettings, VectorSettings
-from schemas.topics import Topics
-from stores.broker.memory import MemoryBacklog, MemoryOutbox
-from stores.catalog.memory import MemoryCatalog
-from stores.objects.memory import MemoryObjects
+from schemas.settings import VectorSettings
 from stores.vectors.milvus import MilvusVectors
 from stores.vectors.ports import VectorEntry
-from streams.audit import missing_among
-from streams.converge_contents import without_vector
-from streams.ports import Ports
-from tests.contracts.catalogs import add_content
-from tests.contracts.test_vectors import DIMENSION, MODEL, entries, random_ids
-from tests.contracts.waiting import until
-from tests.stack.stack import Stack
+from streams.common.ports import Ports, SystemClock
+from streams.index.converge_contents import without_vector
+from streams.repair.audit import missing_among
+from tests.harness.catalogs import add_content
+from tests.harness.installation import ports_in_memory
+from tests.harness.stack.stack import Stack
+from tests.harness.vectors import DIMENSION, MODEL, entries, random_ids
+from tests.harness.waiting import until
 
 ROWS: Final = 1200
 """Milvus makes no graph for fewer than 1,024."""
@@ -74,17 +71,7 @@ async def test_vectors_that_milvus_counts_and_does_not_find_are_missed(tmp_path:
 
 
 def _ports(index: MilvusVectors) -> Ports:
-    return Ports(
-        objects=MemoryObjects([]),
-        catalog=MemoryCatalog(),
-        vectors=index,
-        outbox=MemoryOutbox(),
-        backlog=MemoryBacklog(),
-        topics=Topics(),
-        limits=LimitSettings(),
-        sweep=SweepSettings(),
-        copy_threshold=50,
-    )
+    return ports_in_memory(vectors=index, clock=SystemClock())
 
 
 async def _indexed_rows(client: MilvusClient) -> int:

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from tests.chaos.live import QUICK, Live, until
-from tests.chaos.reading import read_topic
-from tests.stack.stack import Addresses
-from tests.unit.pictures import picture
+from tests.harness.live import QUICK, Live, until
+from tests.harness.pictures import picture
+from tests.harness.reading import read_topic
+from tests.harness.stack.stack import Addresses
 
 GARBAGE = b'{"Records": "\xff\xfe'
 NESTED = b'{"Records": ' + b"[" * 100 + b"]" * 100 + b"}"
@@ -106,11 +106,11 @@ def test_a_message_that_nobody_understands_is_kept_replayed_and_dropped(live: Li
 
 def test_commands_refuse_what_makes_no_sense(live: Live) -> None:
     """Wrong ids, filters with ids and nothing at all are answered with one clear line."""
-    assert "looks like 3:17" in twinlens(live, "dead-letters", "show", "abc", code=1)
-    assert "no dead letter 0:99" in twinlens(live, "dead-letters", "replay", "0:99", code=1)
-    assert "--all" in twinlens(live, "dead-letters", "drop", code=1)
-    assert "is no time" in twinlens(live, "dead-letters", "list", "--since", "soon", code=1)
-    assert "--rejected" in twinlens(live, "retry", code=1)
+    assert "looks like 3:17" in twinlens(live, "dead-letters", "show", "abc", code=2)
+    assert "no dead letter 0:99" in twinlens(live, "dead-letters", "replay", "0:99", code=2)
+    assert "--all" in twinlens(live, "dead-letters", "drop", code=2)
+    assert "is no time" in twinlens(live, "dead-letters", "list", "--since", "soon", code=2)
+    assert "--rejected" in twinlens(live, "retry", code=2)
 
 
 def test_rejected_pictures_are_tried_again_on_request(live: Live) -> None:

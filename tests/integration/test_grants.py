@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Awaitable, Callable, Iterator
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +21,10 @@ from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from ops.grants import Access, create_milvus_user, create_minio_user, mysql_statements
+from ops.grants import create_milvus_user, create_minio_user, create_mysql_user, share_milvus_privileges
+from ops.privileges import Access
 from schemas.errors import TwinlensError
 from schemas.records import ObjectRef
 from schemas.settings import DatabaseSettings, ObjectSettings, VectorSettings
@@ -28,11 +34,12 @@ from stores.catalog.reading.sql import SqlCatalogReader
 from stores.objects.s3 import S3Objects
 from stores.vectors.milvus import MilvusVectors
 from stores.vectors.ports import VectorEntry
-from tests.stack.cleanup import remove_user
-from tests.stack.fixtures import Servers
-from tests.stack.milvus import milvus_server
-from tests.stack.minio import TEST_ROUTES
-from tests.stack.process import free_port
+from tests.harness.commands import undocumented
+from tests.harness.stack.cleanup import remove_user
+from tests.harness.stack.fixtures import Servers
+from tests.harness.stack.milvus import milvus_server
+from tests.harness.stack.minio import TEST_ROUTES
+from tests.harness.stack.process import free_port
 
 PASSWORD = "only-for-this-test"
 OLD_PASSWORD = "only-before-this-test"
@@ -51,33 +58,55 @@ SQL_WRITES = [
 ]
 
 
-async def test_mysql_reader_reads_and_can_not_write(mysql_url: str) -> None:
-    """The catalog can be read as the reader; every statement that changes something is denied."""
+@asynccontextmanager
+async def mysql_user(mysql_url: str, access: Access) -> AsyncIterator[AsyncEngine]:
+    """An engine of a user who was created with one password, and again with another; the user is gone afterwards."""
     url = make_url(mysql_url)
     assert url.database
-    user = url.database[:24] + "_r"
+    user = f"{url.database[:24]}_{access.value[0]}"
     administrator = create_async_engine(url)
     async with administrator.begin() as connection:
         await connection.run_sync(metadata.create_all)
-        for statement in mysql_statements(url.database, user=user, password=PASSWORD):
-            await connection.execute(text(statement))
+    for password in (OLD_PASSWORD, PASSWORD):
+        settings = DatabaseSettings.model_validate({"url": mysql_url})
+        await create_mysql_user(settings, access, user=user, password=password)
     own = url.set(username=user, password=PASSWORD).render_as_string(hide_password=False)
     engine = create_engine(DatabaseSettings.model_validate({"url": own}))
     try:
-        catalog = SqlCatalogReader(engine)
-        await catalog.check()
-        assert (await catalog.statistics(None)).objects == 0
-        for statement in SQL_WRITES:
-            async with engine.connect() as connection:
-                with pytest.raises(DBAPIError) as refused:
-                    await connection.execute(text(statement))
-            assert refused.value.orig is not None
-            assert refused.value.orig.args[0] in DENIED, statement
+        yield engine
     finally:
         await engine.dispose()
         async with administrator.begin() as connection:
             await connection.execute(text(f"DROP USER '{user}'@'%'"))
         await administrator.dispose()
+
+
+async def assert_denied(engine: AsyncEngine, statements: Iterable[str]) -> None:
+    """The server refuses each of them for want of a right."""
+    for statement in statements:
+        async with engine.connect() as connection:
+            with pytest.raises(DBAPIError) as refused:
+                await connection.execute(text(statement))
+        assert refused.value.orig is not None
+        assert refused.value.orig.args[0] in DENIED, statement
+
+
+async def test_mysql_reader_reads_and_can_not_write(mysql_url: str) -> None:
+    """The catalog can be read as the reader; every statement that changes something is denied."""
+    async with mysql_user(mysql_url, Access.READ) as engine:
+        catalog = SqlCatalogReader(engine)
+        await catalog.check()
+        assert (await catalog.statistics(None)).objects == 0
+        await assert_denied(engine, SQL_WRITES)
+
+
+async def test_mysql_writer_writes_rows_and_changes_no_table(mysql_url: str) -> None:
+    """Tables and users stay the administrator's."""
+    async with mysql_user(mysql_url, Access.WRITE) as engine:
+        async with engine.connect() as connection:
+            for statement in SQL_WRITES[:3]:
+                await connection.execute(text(statement))
+        await assert_denied(engine, (*SQL_WRITES[3:7], "CREATE USER mine"))
 
 
 @pytest.fixture
@@ -90,6 +119,27 @@ def minio_reader(servers: Servers, bucket: str) -> Iterator[ObjectSettings]:
         create_minio_user(ObjectSettings.model_validate(settings), Access.READ, user=name, password=password)
     yield ObjectSettings.model_validate({**settings, "access_key": name, "secret_key": PASSWORD})
     remove_user(at, name)
+
+
+def test_the_command_says_whom_it_made(servers: Servers, bucket: str) -> None:
+    """`twinlens grants minio --json` names the user, what it may, and where."""
+    at = servers.need("minio")
+    settings = {"ENDPOINT": at.s3, "ACCESS_KEY": at.access_key, "SECRET_KEY": at.secret_key, "BUCKETS": f'["{bucket}"]'}
+    done = subprocess.run(
+        [sys.executable, "-m", "ops.cli", "grants", "minio", "--user", f"reader-{bucket}", "--json"],
+        env={
+            **os.environ,
+            **{f"TWINLENS_OBJECTS__{name}": value for name, value in settings.items()},
+            "TWINLENS_GRANTS_PASSWORD": PASSWORD,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    remove_user(at, f"reader-{bucket}")
+    assert done.returncode == 0, done.stderr
+    assert undocumented("grants minio", done.stdout) == set()
+    assert json.loads(done.stdout) == {"user": f"reader-{bucket}", "may": "read", "buckets": [bucket]}
 
 
 async def test_minio_reader_reads_and_can_not_write(minio_reader: ObjectSettings, bucket: str, s3: Minio) -> None:
@@ -197,6 +247,23 @@ async def _milvus_writer(administrator: VectorSettings) -> MilvusVectors:
     return writer
 
 
+async def _assert_shared(administrator: VectorSettings, reader: MilvusVectors, writer: MilvusVectors) -> None:
+    """What the roles may do with our collection they may do with another model's, once that was shared with them."""
+    root, other = MilvusVectors(administrator), "twinlens_other_0badcafe"
+    await root.create(other, model_name="other@1", dimension=512)
+    with pytest.raises(TwinlensError):
+        await writer.of(other).upsert([VectorEntry(1, "b", _vector())])
+    share_milvus_privileges(administrator, "twinlens_sscd", other)
+    create_milvus_user(administrator, Access.WRITE, password=PASSWORD)
+    await writer.of(other).upsert([VectorEntry(1, "b", _vector())])
+    assert await reader.of(other).count() == 1
+    with pytest.raises(TwinlensError):
+        await reader.of(other).delete([1])
+    await root.make_live(other)
+    assert await reader.model_name() == "other@1"
+    await root.close()
+
+
 async def test_milvus_reader_searches_and_can_not_write(guarded_milvus: str) -> None:
     """Vectors can be searched, read and counted under the reader's role; every change is denied, and all of others.
 
@@ -246,5 +313,6 @@ async def test_milvus_reader_searches_and_can_not_write(guarded_milvus: str) -> 
             call()
     assert await writer.count() == 1
     client.close()
+    await _assert_shared(administrator, reader, writer)
     await reader.close()
     await writer.close()

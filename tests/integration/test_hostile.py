@@ -17,12 +17,12 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from PIL import Image
 
-from tests.chaos.live import QUICK, Live, until
-from tests.chaos.reading import read_topic
-from tests.e2e.producers import raw, send, wait_for_outcomes
-from tests.stack.stack import Addresses
-from tests.unit.imaging.pictures import ORIENTATION, photo, png, png_chunk, saved
-from tests.unit.pictures import picture
+from tests.harness.live import QUICK, Live, until
+from tests.harness.picture_files import ORIENTATION, photo, png, png_chunk, saved
+from tests.harness.pictures import picture
+from tests.harness.producers import raw, send, wait_for_outcomes
+from tests.harness.reading import read_topic
+from tests.harness.stack.stack import Addresses
 
 MEGABYTE = 1024 * 1024
 DEFAULTS = {"TWINLENS_MODEL__SPEC": "sscd", "TWINLENS_KAFKA__PARTITIONS": "8"}
@@ -86,11 +86,12 @@ def zoo() -> dict[str, tuple[bytes, str | None]]:
     return bombs | {
         "header-bomb.png": (header_bomb(), "too_many_pixels"),
         "long.png": (png(65_535, 1, bytes(65_535 * 3 + 1)), None),
-        "longer.png": (png(65_536, 1, bytes(65_536 * 3 + 1)), "too_many_pixels"),
+        "longer.png": (png(500_001, 1, bytes(500_001 * 3 + 1)), "too_many_pixels"),
         "dot.png": (png(1, 1, bytes(4)), None),
         "animation.gif": (animation(), None),
         "absurd-exif.jpg": (absurd_exif(), None),
-        "truncated.jpg": (whole[: len(whole) // 2], "truncated"),
+        "partial.jpg": (whole[: len(whole) * 3 // 4], None),
+        "truncated.jpg": (whole[: len(whole) // 3], "truncated"),
         "empty.jpg": (b"", "empty"),
         "gigantic.jpg": (whole + bytes(26 * MEGABYTE), "too_many_bytes"),
         "noise.jpg": (noise(20 * MEGABYTE), "not_an_image"),

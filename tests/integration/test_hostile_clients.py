@@ -14,8 +14,8 @@ from statistics import median
 import httpx
 import pytest
 
-from tests.integration.query_service import Installation, Service, installation, painted, service
-from tests.stack.fixtures import Servers
+from tests.harness.query_service import Installation, Service, installation, painted, service
+from tests.harness.stack.fixtures import Servers
 
 KEY = "k" * 40
 MEGABYTE = 1024 * 1024
@@ -62,7 +62,7 @@ def median_of_searches(api: Service, picture: bytes) -> float:
 def under_attack(api: Service) -> Iterator[None]:
     """Hostile clients in a process of their own; ended, and let go of by the service, afterwards."""
     host, port = api.host_and_port
-    attacking = subprocess.Popen([sys.executable, "-m", "tests.integration.hostile_clients", host, str(port)])
+    attacking = subprocess.Popen([sys.executable, "-m", "tests.harness.hostile_clients", host, str(port)])
     try:
         time.sleep(2)
         assert attacking.poll() is None

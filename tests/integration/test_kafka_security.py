@@ -16,16 +16,17 @@ from aiokafka import AIOKafkaProducer
 
 from schemas.settings import KafkaSettings
 from stores.broker.kafka import connection_options
-from tests.integration.certificates import Authority
-from tests.stack.health import answers_ok
-from tests.stack.kafka import kafka_server
-from tests.stack.process import Command, ServerProcess, free_port
-from tests.unit.pictures import picture
+from tests.harness.certificates import Authority
+from tests.harness.commands import undocumented
+from tests.harness.pictures import picture
+from tests.harness.stack.health import answers_ok
+from tests.harness.stack.kafka import kafka_server
+from tests.harness.stack.process import Command, ServerProcess, free_port
 
 USER, PASSWORD = "twinlens", "s3cret-of-the-test"
 PROTOCOLS = ("SSL", "SASL_PLAINTEXT", "SASL_SSL")
 TWINLENS = str(Path(sys.executable).with_name("twinlens"))
-CONFIGURATION, OUTAGE = 78, 75
+CONFIGURATION, ERROR = 78, 2
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,9 @@ def test_everything_logs_in_as_the_settings_say(
 ) -> None:
     """Setup, the workers' consumers and outboxes, publish and watch."""
     environment = {**installation, **secured.environment(protocol)}
-    done = run(environment, "setup")
+    done = run(environment, "setup", "--json")
     assert done.returncode == 0, done.stderr
+    assert undocumented("setup", done.stdout) == set()
     file = tmp_path / "cat.png"
     file.write_bytes(picture(1))
     workers = [worker(role, environment, tmp_path) for role in ("ingest", "requests")]
@@ -183,7 +185,7 @@ def test_a_wrong_password_is_told(
     environment = {**installation, **secured.environment("SASL_SSL", SASL_PASSWORD="wr0ng-one")}
     (tmp_path / "cat.png").write_bytes(picture(1))
     done = run(environment, *(str(tmp_path / word) if word == "cat.png" else word for word in command))
-    assert done.returncode == CONFIGURATION, done.stderr
+    assert done.returncode == (CONFIGURATION if command[0] in ("setup", "worker") else ERROR), done.stderr
     assert "refuses the login of twinlens by PLAIN" in done.stderr
     assert "wr0ng-one" not in done.stdout + done.stderr
 
@@ -215,5 +217,5 @@ def test_talking_tls_to_a_plain_listener_is_told(secured: SecuredKafka, installa
     port = str(secured.ports["SASL_PLAINTEXT"])
     environment = {**installation, **secured.environment("SASL_SSL", BOOTSTRAP_SERVERS=f"127.0.0.1:{port}")}
     done = run(environment, "watch")
-    assert done.returncode == OUTAGE, done.stderr
+    assert done.returncode == ERROR, done.stderr
     assert f"no Kafka broker answers at 127.0.0.1:{port} by SASL_SSL" in done.stderr

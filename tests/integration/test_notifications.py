@@ -16,11 +16,11 @@ from minio.commonconfig import REPLACE, CopySource
 
 from schemas.messages import ObjectHint, parse_bucket_event
 from stores.objects.s3 import S3Objects
-from tests.contracts.object_stores import s3_settings
-from tests.integration.test_stack import create_topic
-from tests.stack.cleanup import in_own_loop, s3_client
-from tests.stack.minio import MAIN_ROUTE
-from tests.stack.stack import Stack
+from tests.harness.object_stores import s3_settings
+from tests.harness.stack.cleanup import in_own_loop, s3_client
+from tests.harness.stack.minio import MAIN_ROUTE
+from tests.harness.stack.stack import Stack
+from tests.integration.topics import create_topic
 
 MEBIBYTE = 2**20
 TOPIC = f"{MAIN_ROUTE.topic_prefix}bucket-events"

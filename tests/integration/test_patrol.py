@@ -12,10 +12,10 @@ from pathlib import Path
 
 from minio.notificationconfig import NotificationConfig, QueueConfig, SuffixFilterRule
 
-from tests.chaos.live import QUICK, Live, until
-from tests.chaos.reading import read_bucket, read_catalog, read_topic, read_vector_ids
-from tests.stack.stack import Addresses
-from tests.unit.pictures import picture
+from tests.harness.live import QUICK, Live, until
+from tests.harness.pictures import picture
+from tests.harness.reading import read_bucket, read_catalog, read_topic, read_vector_ids
+from tests.harness.stack.stack import Addresses
 
 ALONE: Mapping[str, str] = {
     **QUICK,

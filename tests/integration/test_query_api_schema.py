@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.query_service import Service, installation, painted, service
-from tests.stack.fixtures import Servers
+from tests.harness.query_service import Service, installation, painted, service
+from tests.harness.stack.fixtures import Servers
 
 CHECKS = (
     "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance",

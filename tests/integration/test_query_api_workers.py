@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.query_service import Installation, Service, installation, painted, service
-from tests.stack.fixtures import Servers
+from tests.harness.query_service import Installation, Service, installation, painted, service
+from tests.harness.stack.fixtures import Servers
 
 WORKERS = 2
 _BEGUN_SEARCH = b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\nx"

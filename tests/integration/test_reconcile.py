@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from minio.notificationconfig import NotificationConfig
 
-from tests.chaos.live import QUICK, Live, until
-from tests.stack.stack import Addresses
-from tests.unit.pictures import picture
+from tests.harness.live import QUICK, Live, until
+from tests.harness.pictures import picture
+from tests.harness.stack.stack import Addresses
 
 
 @pytest.fixture

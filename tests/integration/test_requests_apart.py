@@ -18,15 +18,15 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from minio.commonconfig import ENABLED
 from minio.versioningconfig import VersioningConfig
 
-from streams.requests import BUCKET_WAITED_FOR
-from tests.chaos.live import WITHOUT_RECONCILE, Live, until
-from tests.chaos.reading import read_topic
-from tests.e2e.producers import Request, look, outcomes, put, send, wait_for_outcomes
-from tests.integration.agent_bugs import planted_environment
-from tests.integration.faults import REPOSITORY, REQUEST_STEPS, committed, crashing, installed
+from streams.requests.batches import BUCKET_WAITED_FOR
+from tests.harness.live import WITHOUT_RECONCILE, Live, until
+from tests.harness.pictures import picture
+from tests.harness.producers import Request, look, outcomes, put, send, wait_for_outcomes
+from tests.harness.reading import read_topic
+from tests.harness.stack.stack import Stack
+from tests.integration.faults import REQUEST_STEPS, committed, crashing, installed
+from tests.integration.planted_worker import ACKNOWLEDGED_FIRST, with_planted
 from tests.integration.reader import Reader
-from tests.stack.stack import Stack
-from tests.unit.pictures import picture
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -58,8 +58,7 @@ def test_finds_a_request_that_is_acknowledged_before_it_is_done(private_stack: S
     with installed(private_stack, tmp_path, WITHOUT_SWEEP) as live:
         send(live.place, [put("r-1", "a.png", picture(1))])
         private_stack.kill("minio")
-        planted = planted_environment("acknowledged before the write", tmp_path, REPOSITORY)
-        worker = live.with_environment(planted).application.processes["requests"]
+        worker = live.with_program(with_planted(ACKNOWLEDGED_FIRST)).application.processes["requests"]
         worker.launch()
         until(lambda: committed(live, "requests") > 0, "the request is acknowledged")
         worker.kill()

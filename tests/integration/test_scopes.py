@@ -16,14 +16,14 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.chaos.live import WITHOUT_RECONCILE, Live, until
-from tests.chaos.reading import read_topic
+from tests.harness.live import WITHOUT_RECONCILE, Live, until
+from tests.harness.picture_files import saved
+from tests.harness.pictures import picture
+from tests.harness.reading import read_topic
+from tests.harness.stack.stack import Stack
 from tests.integration.faults import as_text, downs, hint, installed
 from tests.integration.hanging import hanging_for
 from tests.integration.reader import Reader
-from tests.stack.stack import Stack
-from tests.unit.imaging.pictures import saved
-from tests.unit.pictures import picture
 
 pytestmark = pytest.mark.timeout(600)
 

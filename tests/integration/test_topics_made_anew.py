@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams.worker import ExitCode
-from tests.chaos.live import QUICK, WITHOUT_RECONCILE, Live, until
-from tests.chaos.reading import read_topic
-from tests.contracts.waiting import until as until_async
-from tests.e2e.producers import outcomes, put, send, wait_for_outcomes
+from schemas.exit_codes import ExitCode
+from tests.harness.live import QUICK, WITHOUT_RECONCILE, Live, until
+from tests.harness.pictures import picture
+from tests.harness.producers import outcomes, put, send, wait_for_outcomes
+from tests.harness.reading import read_topic
+from tests.harness.stack.stack import Addresses
+from tests.harness.waiting import until as until_async
 from tests.integration.faults import as_text, committed
-from tests.stack.stack import Addresses
-from tests.unit.pictures import picture
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from streams.steps import Step
-from tests.chaos.live import PATIENCE_SECONDS, WITHOUT_RECONCILE, Live, until
-from tests.integration.agent_bugs import ACKNOWLEDGED_FIRST, AGENT_BUGS, DEAD_SWEEP, planted_environment
+from streams.common.checkpoints import Step
+from tests.harness.live import PATIENCE_SECONDS, WITHOUT_RECONCILE, Live, until
+from tests.harness.pictures import picture
+from tests.harness.stack.stack import ServerName, Stack
 from tests.integration.faults import (
-    REPOSITORY,
     REQUEST_STEPS,
     Streaming,
     as_text,
@@ -28,8 +28,7 @@ from tests.integration.faults import (
     sent,
     wait_for,
 )
-from tests.stack.stack import ServerName, Stack
-from tests.unit.pictures import picture
+from tests.integration.planted_worker import ACKNOWLEDGED_FIRST, AGENT_BUGS, DEAD_SWEEP, with_planted
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -229,8 +228,8 @@ def test_finds_planted_bugs_of_the_agent(private_stack: Stack, tmp_path: Path, r
         until(lambda: len(sent(live, topic)) == 6, f"all that {role} has to do is in Kafka")
         live.application.processes["ingest"].stop()
         private_stack.kill("minio")
-        planted = {} if bug == NO_BUG else planted_environment(bug, tmp_path, REPOSITORY)
-        _run_into_the_outage(live.with_environment(planted), role)
+        buggy = live.with_environment({}) if bug == NO_BUG else live.with_program(with_planted(bug))
+        _run_into_the_outage(buggy, role)
         private_stack.start("minio")
         live.start("ingest", "index")
         settled = live.settles(PATIENCE_SECONDS if bug == NO_BUG else 12)
@@ -245,14 +244,14 @@ def _run_into_the_outage(live: Live, role: str) -> None:
     worker.kill()
 
 
-def test_finds_a_dead_sweep(calm: Live, tmp_path: Path) -> None:
+def test_finds_a_dead_sweep(calm: Live) -> None:
     """What a worker committed and did not send before it was killed is done by the sweep, and by nothing else."""
     calm.start("index")
     doomed = crashing(calm, Step.OBJECT_COMMITTED).application.processes["ingest"]
     doomed.launch()
     calm.put("k.png", picture(1))
     until(lambda: doomed.exit_code is not None, "the worker is killed behind its commit")
-    unswept = calm.with_environment(planted_environment(DEAD_SWEEP, tmp_path, REPOSITORY))
+    unswept = calm.with_program(with_planted(DEAD_SWEEP))
     unswept.start("ingest")
     assert calm.settles(12).total > 0
     unswept.application.processes["ingest"].stop()

@@ -23,7 +23,7 @@ from imaging.model_spec import ModelSpec, load_spec
 from ops.cli import app
 from ops.gallery import make_gallery
 from ops.models.check import check
-from tests.e2e.test_embedded import Up, first_key
+from tests.harness.up import Up, first_key
 from tests.proof.weights import write_weights
 
 PICTURES = 50
@@ -139,7 +139,7 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes | None) -> None:
     else:
         path.write_bytes(content)
     result = CLI.invoke(app, ["models", "export-iv2", str(path), "--out", str(tmp_path)])
-    assert result.exit_code == 78
+    assert result.exit_code == 2
     assert not list(tmp_path.glob("*.yaml"))
 
 

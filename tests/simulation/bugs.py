@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas import lifecycle
-from streams import converge_contents, converge_objects, look, publish, sweep
-from streams.reconcile import wishes
-from streams.steps import Step
+from streams import publish
+from streams.common.checkpoints import Step
+from streams.index import converge_contents
+from streams.ingest import converge_objects, look
+from streams.repair import comparison_requests, sweep
 from tests.simulation import mistakes
 from tests.simulation.planting import Replacements, planted
+from tests.simulation.switches import End
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ PUBLISHED_LATE: dict[str, Any] = FEW | {
 
 MISREAD: dict[str, Any] = ONE_KEY | {"misreads": 3, "operations": 8, "pictures": 1}
 ERASED: dict[str, Any] = FEW | {"tombstone_after_s": 0, "late_tombstones": 0.5, "operations": 10, "deletes": 0.45}
+
+SWITCHED: dict[str, Any] = ONE_KEY | {"operations": 10, "switches": (End.FINISHED,), "haste": 0.1, "lost_vectors": 0.0}
 
 BUGS: dict[str, Bug] = {
     "row_before_vector": Bug(
@@ -98,12 +103,12 @@ BUGS: dict[str, Bug] = {
     ),
     "gone_unlocked": Bug(
         "an object that is in neither bucket nor catalog is taken for settled without locking its row",
-        {converge_objects.record: mistakes.record_present_only},
+        {converge_objects.record_looks: mistakes.record_present_only},
         TWO_KEYS | {"stall_at": (Step.CONTENT_LOCKED,), "pictures": 1},
     ),
     "unchanged_unlocked": Bug(
         "an object that looks like its row is taken for settled without locking the row",
-        {converge_objects.record: mistakes.record_changed_only},
+        {converge_objects.record_looks: mistakes.record_changed_only},
         TWO_KEYS | {"stall_at": (Step.CONTENT_LOCKED,), "pictures": 2},
         seed=698,
     ),
@@ -154,7 +159,7 @@ BUGS: dict[str, Bug] = {
     ),
     "referenced_unlocked": Bug(
         "a reference is added to a content without locking its row",
-        {converge_objects.record: mistakes.record_with_unlocked_contents},
+        {converge_objects.record_looks: mistakes.record_with_unlocked_contents},
     ),
     "digest_not_checked": Bug(
         "whatever the object holds by now is embedded in the content's name",
@@ -208,7 +213,7 @@ BUGS: dict[str, Bug] = {
     ),
     "away_bucket_forgotten": Bug(
         "hints about a bucket that is away are acknowledged, and nothing is left to be done",
-        {wishes.want_comparison: mistakes.want_nothing},
+        {comparison_requests.request_comparison: mistakes.want_nothing},
         {"bucket_outages": 2, "operations": 10},
     ),
     "unreadable_never_retried": Bug(
@@ -220,5 +225,17 @@ BUGS: dict[str, Bug] = {
         "an object that can't be read is taken for described though only a listing told of it",
         {lifecycle.look_again: mistakes.never_look_again},
         {"keys": 1, "pictures": 1, "denials": 3, "operations": 10, "deletes": 0.0, "haste": 0.3},
+    ),
+    "switch_unfenced": Bug(
+        "a content is recorded as indexed by a worker that does not know yet which models are served",
+        {converge_contents.record: mistakes.record_whatever_is_served},
+        SWITCHED | {"stall_at": (Step.VECTOR_STORED,)},
+        seed=14,
+    ),
+    "stored_for_one_model": Bug(
+        "while models are switched, new pictures are stored for the old one only",
+        {converge_contents.store_other: mistakes.store_for_one},
+        SWITCHED,
+        seed=97,
     ),
 }

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any
 
-from schemas.errors import BrokerOutage, CatalogOutage, ObjectStoreOutage, Outage, VectorIndexOutage
+from schemas.errors import BrokerOutage, CatalogOutage, ModelsChanged, ObjectStoreOutage, Outage, VectorIndexOutage
 from schemas.records import ObjectRef, ObjectState
 from stores.broker.ports import OutgoingMessage
 from stores.catalog.memory import MemoryCatalog
 from stores.objects.memory import MemoryObjects
 from stores.objects.ports import Sink
 from stores.vectors.memory import MemoryVectors
-from stores.vectors.ports import Vector, VectorEntry, VectorHit
+from stores.vectors.ports import LiveCollection, Vector, VectorEntry, VectorHit
 
 MISREAD_CHANCE = 0.3
 
@@ -67,7 +67,9 @@ class Chaos:
 
     async def _later(self, action: Callable[[], Awaitable[Any]]) -> None:
         await asyncio.sleep(self.random.uniform(0, 5))
-        await action()
+        # The collection may be dropped by then.
+        with suppress(VectorIndexOutage):
+            await action()
 
 
 class ChaoticObjects:
@@ -113,11 +115,12 @@ def _in_seconds(state: ObjectState | None) -> ObjectState | None:
 
 
 class ChaoticVectors:
-    """The vector index. A request that timed out may still be carried out later."""
+    """The vector index. A request that timed out may still be carried out later. ``moved``: the alias was."""
 
-    def __init__(self, inner: MemoryVectors, chaos: Chaos) -> None:
+    def __init__(self, inner: MemoryVectors, chaos: Chaos, moved: Callable[[], None]) -> None:
         self._inner = inner
         self._chaos = chaos
+        self._moved = moved
 
     async def upsert(self, entries: Sequence[VectorEntry]) -> None:
         """See VectorIndex."""
@@ -141,6 +144,37 @@ class ChaoticVectors:
     async def search(self, queries: Sequence[Vector], **options: Any) -> list[list[VectorHit]]:
         """See VectorReader."""
         return await self._chaos.call(lambda: self._inner.search(queries, **options), VectorIndexOutage)
+
+    def of(self, collection: str) -> ChaoticVectors:
+        """See VectorReader."""
+        return ChaoticVectors(self._inner.of(collection), self._chaos, self._moved)
+
+    async def live(self) -> LiveCollection:
+        """See VectorReader."""
+        return await self._chaos.call(self._inner.live, VectorIndexOutage)
+
+    async def create(self, collection: str, *, model_name: str, dimension: int) -> None:
+        """See VectorIndex."""
+        create = partial(self._inner.create, collection, model_name=model_name, dimension=dimension)
+        await self._chaos.call(create, VectorIndexOutage)
+
+    async def make_live(self, collection: str) -> None:
+        """See VectorIndex."""
+        await self._chaos.call(lambda: self._inner.make_live(collection), VectorIndexOutage)
+        self._moved()
+
+    async def drop(self, collection: str) -> None:
+        """See VectorIndex."""
+        await self._chaos.call(lambda: self._inner.drop(collection), VectorIndexOutage)
+
+    async def ids(self, *, bucket: str, after: int = -1, page: int = 1000) -> AsyncIterator[Sequence[int]]:
+        """See VectorIndex."""
+
+        async def all_of_them() -> Sequence[Sequence[int]]:
+            return [ids async for ids in self._inner.ids(bucket=bucket, after=after, page=page)]
+
+        for ids in await self._chaos.call(all_of_them, VectorIndexOutage):
+            yield ids
 
 
 class Broker:
@@ -211,5 +245,5 @@ class ChaoticCatalog(MemoryCatalog):
         await asyncio.sleep(self._chaos.random.uniform(0, 2))
         try:
             await opened.__aexit__(None, None, None)
-        except CatalogOutage:
+        except (CatalogOutage, ModelsChanged):
             return

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from imaging.digest import Digest, digest_of
@@ -13,20 +14,24 @@ from schemas import lifecycle
 from schemas.messages import ContentChanged, ImageChanged, ObjectHint
 from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef, ObjectState, Reason
 from stores.catalog.ports import CatalogTransaction, Reference
-from streams import converge_contents, converge_objects, look, publish
-from streams.converge_contents import Decided
-from streams.converge_objects import ObjectOutcome, Recorded
-from streams.look import Images, Look
-from streams.ports import Ports
+from stores.vectors.ports import Vector
+from streams import publish
+from streams.common.checkpoints import Step
+from streams.common.ports import Ports
+from streams.index import converge_contents
+from streams.index.converge_contents import Decided, Embedded, Prepared, Settled
+from streams.ingest import converge_objects, look
+from streams.ingest.converge_objects import ObjectOutcome, Recorded
+from streams.ingest.look import Images, Look
 from streams.publish import Contents
-from streams.steps import Step
 
 _snapshot = publish.snapshot
 _lock_images = publish.lock_images
 _publish_locked = publish.publish_locked
 _decide = converge_contents.decide
 _settle = converge_contents.settle
-_record = converge_objects.record
+_record_contents = converge_contents.record
+_record = converge_objects.record_looks
 _concerned = converge_objects.concerned
 _recorded_images = converge_objects._recorded_images
 _agrees = converge_objects._agrees
@@ -91,11 +96,12 @@ class Unlocked:
         await self._tx.save_contents([content for content in contents if content.id in there])
 
 
-class UnlockedContents:
-    """A catalog whose transactions do not lock the contents that they read."""
+class WithTransactions:
+    """A catalog of wrapped transactions."""
 
-    def __init__(self, catalog: Any) -> None:
+    def __init__(self, catalog: Any, wrapped: Callable[[Any], Any]) -> None:
         self._catalog = catalog
+        self._wrapped = wrapped
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._catalog, name)
@@ -104,11 +110,35 @@ class UnlockedContents:
     async def transaction(self) -> AsyncIterator[Any]:
         """See Catalog."""
         async with self._catalog.transaction() as tx:
-            yield Unlocked(tx, contents=True)
+            yield self._wrapped(tx)
+
+
+class Unfenced:
+    """A transaction that commits whatever the version of the switch of models is."""
+
+    def __init__(self, tx: Any) -> None:
+        self._tx = tx
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tx, name)
+
+    def expect_switch(self, version: int) -> None:
+        """Does not look."""
+
+
+async def record_whatever_is_served(batch: Sequence[Embedded], ports: Ports, rules: lifecycle.Rules) -> list[Settled]:
+    """Records as indexed what was embedded by the models of before."""
+    catalog: Any = WithTransactions(ports.catalog, Unfenced)
+    return await _record_contents(batch, replace(ports, catalog=catalog), rules)
+
+
+async def store_for_one(batch: Sequence[tuple[Prepared, Vector]], ports: Ports) -> None:
+    """Leaves the other model out."""
+    await ports.vectors.get([item.content.vector_id for item, _ in batch])
 
 
 def _without_content_locks(ports: Ports) -> Ports:
-    catalog: Any = UnlockedContents(ports.catalog)
+    catalog: Any = WithTransactions(ports.catalog, partial(Unlocked, contents=True))
     return replace(ports, catalog=catalog)
 
 
@@ -273,7 +303,7 @@ async def remove_row_first(contents: Collection[ContentRecord], ports: Ports) ->
         rows = await tx.lock_contents(read)
         await tx.delete_contents([row.id for row in rows.values() if lifecycle.is_deletable(row, read[row.id])])
     await ports.reached(Step.VECTOR_DELETED)
-    await ports.vectors.delete([content.vector_id for content in contents])
+    await ports.delete_vectors([content.vector_id for content in contents])
 
 
 async def forget_retired_first(contents: Collection[ContentRecord], ports: Ports) -> None:
@@ -283,7 +313,7 @@ async def forget_retired_first(contents: Collection[ContentRecord], ports: Ports
         rows = await tx.lock_contents([content.id for content in contents if content.retired])
         await tx.save_contents([lifecycle.forget_retired(row, retired) for row in rows.values()])
     await ports.reached(Step.DELETING_COMMITTED)
-    await ports.vectors.delete(retired)
+    await ports.delete_vectors(retired)
 
 
 async def nothing_is_stale(tx: CatalogTransaction, vector_ids: set[int]) -> set[int]:

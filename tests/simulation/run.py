@@ -13,17 +13,19 @@ from structlog.testing import capture_logs
 from schemas.lifecycle import image_state
 from schemas.messages import ContentChanged, ImageChanged, bucket_event, encode_key
 from schemas.records import EXTERNAL_ID, ContentId, ContentState, ObjectRef
-from streams.reconcile.wishes import WANTED, name_of
+from streams.repair.comparison_requests import REQUESTED, name_of
+from tests.harness.inference import embedding_of
+from tests.harness.installation import BUCKET
+from tests.simulation.switches import NEW, End
 from tests.simulation.world import (
-    BUCKET,
     PICTURES,
     TOPICS,
     Message,
     World,
     build,
-    embedding_of,
     index,
     ingest,
+    other_embedding_of,
     sweep,
 )
 
@@ -78,9 +80,10 @@ class _Driver:
     def is_done(self) -> bool:
         """Whether nothing is left to do but waiting for what the sweep finds."""
         world = self.world
-        return not self.left and not world.tasks and not any(world.queues.values())
+        at_work = len(world.tasks) - world.switcher.is_running
+        return not (self.left or world.switcher.is_wanted or at_work or any(world.queues.values()))
 
-    def move(self) -> bool:
+    def move(self) -> bool:  # noqa: C901 - a list of what may happen
         """One thing that happens; whether anything did (a sweep that finds nothing to do is none)."""
         world, chance = self.world, self.world.random.random
         if self.left and chance() < world.shape.haste:
@@ -101,9 +104,11 @@ class _Driver:
         elif chance() < 0.005:
             world.loop.skip(world.random.choice((0.5, 40)))
             _start(world, sweep(world))
+        elif world.switcher.is_wanted and chance() < 0.05:
+            _switch_models(world)
         elif world.stalled and chance() < 0.02:
             world.wake()
-        elif len(world.tasks) < world.shape.workers:
+        elif len(world.tasks) - world.switcher.is_running < world.shape.workers:
             return _work(world)
         else:
             return False
@@ -160,7 +165,8 @@ class _Driver:
         indexed = [row for row in world.catalog.content_rows.values() if row.state is ContentState.INDEXED]
         if indexed:
             row = world.random.choice(sorted(indexed, key=lambda row: row.id))
-            world.vectors._entries.pop(row.vector_id, None)
+            world.vectors.lose(row.vector_id)
+            world.lost.add(row.vector_id)
             lost = ContentChanged(bucket=row.bucket, sha256=row.sha256, verify=True)
             _verify(world, lost)
 
@@ -223,6 +229,11 @@ def _start(world: World, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     return task
 
 
+def _switch_models(world: World) -> None:
+    world.switcher.is_running = True
+    _start(world, world.switcher.run()).add_done_callback(lambda _: world.switcher.stopped())
+
+
 def _ended(world: World, task: asyncio.Task[None]) -> None:
     world.tasks.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:
@@ -239,17 +250,21 @@ async def _come_to_rest(world: World) -> None:
     world.objects.missing.clear()
     for message in world.verifications:
         world.queues.setdefault(TOPICS.contents, []).append(Message(message.encode()))
-    if name_of(WANTED, BUCKET) in world.catalog.positions:
+    if name_of(REQUESTED, BUCKET) in world.catalog.positions:
         _compare_the_bucket(world)
     for _ in range(ROUNDS):
-        if world.failures or _at_rest(world):
+        if world.failures or (world.switcher.is_done and _at_rest(world)):
             return
+        if world.switcher.is_wanted:
+            _switch_models(world)
         world.loop.skip(world.ports.sweep.max_wait_s + 1)
         _start(world, sweep(world))
         while world.tasks or any(world.queues.values()):
-            if not world.tasks:
+            if len(world.tasks) <= world.switcher.is_running:
                 _work(world)
-            await asyncio.wait(list(world.tasks))
+            # The command waits for what the workers do, so they don't wait for it.
+            until = asyncio.FIRST_COMPLETED if world.switcher.is_running else asyncio.ALL_COMPLETED
+            await asyncio.wait(list(world.tasks), timeout=1 if world.switcher.is_running else None, return_when=until)
             if world.failures:
                 return
     world.failures.append("the run does not come to rest")
@@ -305,7 +320,23 @@ def _contents(world: World) -> str | None:
 
 
 def _vectors(world: World) -> str | None:
-    present = world.vectors.present()
+    """Each collection that is served is what its model would make anew; of a switch, no more is left than it says."""
+    switch = world.catalog.switch_row
+    [live] = [name for name in world.vectors.collections() if name == world.vectors._server.alias]
+    served = {live} | ({switch.old.collection, switch.new.collection} if switch.old and switch.new else set())
+    if world.vectors.collections() != served:
+        return f"collections that nobody needs, or missing ones: {world.vectors.collections() ^ served}"
+    ends = world.shape.switches
+    is_new = world.vectors._server.collections[live].model_name == NEW.name
+    if is_new != bool(ends and ends[-1] in (End.SWAPPED, End.FINISHED)):
+        return f"the alias names {live} after the switches {ends}"
+    return next((found for name in sorted(served) if (found := _collection(world, name))), None)
+
+
+def _collection(world: World, name: str) -> str | None:
+    collection = world.vectors._server.collections[name]
+    present = dict(collection.entries)
+    embedding = other_embedding_of if collection.model_name == NEW.name else embedding_of
     for content_id, row in world.catalog.content_rows.items():
         if row.state is not ContentState.INDEXED:
             continue
@@ -313,7 +344,7 @@ def _vectors(world: World) -> str | None:
         if entry is None:
             return "a vector is missing"
         data = next(picture for picture in PICTURES if hashlib.sha256(picture).hexdigest() == content_id.sha256)
-        if not np.allclose(entry.vector, embedding_of(data), atol=1e-6):
+        if not np.allclose(entry.vector, embedding(data), atol=1e-6):
             return "a vector is another picture's"
     if set(present) - world.chaos.may_be_orphans:
         return "a vector that no content carries, though nobody crashed while storing it"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from schemas import lifecycle
 from schemas.records import ContentRecord
-from streams import converge_contents, publish
+from streams import publish
+from streams.index import converge_contents
 from tests.simulation.bugs import BUGS
 from tests.simulation.planting import planted
 from tests.simulation.run import simulate
-
-pytestmark = pytest.mark.no_cover  # Tracing makes the runs several times slower; other tests cover the same lines.
 
 RUNS = 4000
 PARTS = 4
@@ -48,6 +50,13 @@ def test_planted_bug_is_found(name: str) -> None:
             assert simulate(seed, bug.focus) is None
             return
     pytest.fail(f"{bug.wrong}: not found in {SEEDS_PER_BUG} runs")
+
+
+def test_every_planted_bug_is_listed() -> None:
+    """The table in docs/guarantees.md is that of the simulation."""
+    guarantees = (Path(__file__).parents[2] / "docs" / "guarantees.md").read_text()
+    listed = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", guarantees, re.MULTILINE))
+    assert listed == {name: bug.wrong for name, bug in BUGS.items()}
 
 
 def test_a_replacement_is_called_wherever_a_module_holds_the_function() -> None:

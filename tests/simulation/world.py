@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -15,29 +14,28 @@ import numpy as np
 
 from imaging.decoding import DecodedImage, Pixels
 from imaging.errors import NotAnImage
-from schemas.errors import Outage
+from schemas.errors import ModelsChanged, Outage
 from schemas.messages import ContentChanged, bucket_event, parse_bucket_event
-from schemas.records import ObjectRef
-from schemas.settings import IndexSettings, LimitSettings, PublishSettings, SweepSettings
+from schemas.records import ContentState, ObjectRef
+from schemas.settings import IndexSettings, PublishSettings, SweepSettings
 from schemas.topics import Topics
-from stores.broker.memory import MemoryBacklog
 from stores.broker.ports import OutgoingMessage
 from stores.objects.memory import MemoryObjects
 from stores.vectors.memory import MemoryVectors
 from stores.vectors.ports import Vector
-from streams import converge_objects
-from streams import sweep as sweeping
-from streams.deliveries import DeadLetters, Delivery
-from streams.index import Index
-from streams.ports import Ports
-from streams.steps import Step
+from streams.common.checkpoints import Step
+from streams.common.deliveries import DeadLetters, Delivery
+from streams.index.batches import Index
+from streams.ingest import converge_objects
+from streams.models.serving import on_served_collections
+from streams.models.switch import Switching
+from streams.repair import sweep as sweeping
+from tests.harness.inference import DIMENSION, MODEL, embedding_of
+from tests.harness.installation import BEGINNING, BUCKET, ports_in_memory
 from tests.simulation.chaos import Broker, Chaos, ChaoticCatalog, ChaoticObjects, ChaoticVectors
 from tests.simulation.loop import SimulatedLoop
+from tests.simulation.switches import NEW, End, Switcher, draw_switches
 
-BUCKET = "pictures"
-BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
-MODEL = "model"
-DIMENSION = 4
 PICTURES = (b"picture A", b"picture B", b"no picture")
 TOPICS = Topics()
 RECORDED = (Step.IMAGE_SENT, Step.IMAGE_PUBLISHED, Step.CONTENT_CLEARED, Step.BATCH_HANDLED)
@@ -85,6 +83,8 @@ class Shape:
     """The chance that a tombstone arrives after its sender has given it up."""
     misreads: int
     """How often an object is misread."""
+    switches: tuple[End, ...] = ()
+    """What becomes of the switches of models."""
 
 
 def draw_shape(random: Random) -> Shape:
@@ -135,6 +135,8 @@ class World:
     vectors: MemoryVectors
     catalog: ChaoticCatalog
     ports: Any = None
+    switcher: Any = None
+    """The command that switches models."""
     indexes: list[Index] = field(default_factory=list)
     new_index: Any = None
     """Starts an index worker."""
@@ -150,6 +152,8 @@ class World:
     """That of the last change of each object."""
     changed: int = 0
     quiet: bool = False
+    lost: set[int] = field(default_factory=set)
+    """Vectors that the index has lost."""
     failures: list[str] = field(default_factory=list)
 
     def now(self) -> datetime:
@@ -172,6 +176,13 @@ class World:
         event = _announcement(self, ref, event_name)
         for _ in range(2 if self.random.random() < self.shape.announced_twice else 1):
             self.queues.setdefault(TOPICS.bucket_events, []).append(Message(event))
+
+    def alias_moved(self) -> None:
+        """Whoever searches goes to another collection now: what is indexed must be there."""
+        there = self.vectors.present()
+        for row in self.catalog.content_rows.values():
+            if row.state is ContentState.INDEXED and row.vector_id not in there and row.vector_id not in self.lost:
+                self.failures.append("the alias was moved to a collection that lacks a vector")
 
     async def reached(self, step: str) -> None:
         """A named point: others may run, or this worker stalls."""
@@ -198,7 +209,9 @@ class World:
 def build(seed: int, focus: Mapping[str, Any]) -> World:
     """The world of one seed; ``focus`` overrides parts of its shape."""
     random = Random(seed)
-    shape = replace(draw_shape(random), **focus)
+    # A bug that is looked for elsewhere is found more quickly without.
+    switches = () if focus else draw_switches(seed)
+    shape = replace(draw_shape(random), **{"switches": switches, **focus})
     tick = random.choice((1e-5, 1e-3, 3e-2))
     chaos = Chaos(random, rate=random.choice((0.0, 0.01, 0.03)), faults=random.choice((0, 2, 5)))
     greed = random.choice((0.0, 0.3, 0.7, 0.9))
@@ -217,27 +230,45 @@ def build(seed: int, focus: Mapping[str, Any]) -> World:
     settings = IndexSettings(max_attempts=MAX_ATTEMPTS, nearest=random.choice((0, 1)))
     # They have the methods that handlers call, and not all of their ports'.
     objects: Any = ChaoticObjects(world.objects, chaos, misreads=shape.misreads)
-    vectors: Any = ChaoticVectors(world.vectors, chaos)
-    world.ports = Ports(
+    vectors: Any = ChaoticVectors(world.vectors, chaos, lambda: world.alias_moved())  # noqa: PLW0108 - as above
+    world.ports = ports_in_memory(
         objects=objects,
         catalog=world.catalog,
         vectors=vectors,
         outbox=Broker(world.accept, chaos, late_tombstones=shape.late_tombstones),
-        backlog=MemoryBacklog(),
         topics=TOPICS,
-        limits=LimitSettings(),
         sweep=SweepSettings(first_wait_s=random.choice((1, 30)), unreadable_first_wait_s=10, unreadable_max_wait_s=900),
         publish=PublishSettings(tombstone_after_hours=shape.tombstone_after_s / 3600),
-        copy_threshold=50.0,
         clock=world,
         reached=world.reached,
         vector_id=lambda: random.getrandbits(62),
     )
     retry: Any = Patient(world)
-    dead_letters = DeadLetters(world.ports, retry, "index", 1_000_000)
-    world.new_index = lambda: Index(world.ports, retry, dead_letters, settings, PictureInference())
+
+    async def pause(_seconds: float) -> None:
+        await asyncio.sleep(random.random() * 50 * tick)
+
+    world.switcher = Switcher(Switching(world.ports, retry, [BUCKET], pause), shape.switches)
+    world.new_index = lambda: _index_worker(world, settings)
     world.indexes = [world.new_index() for _ in range(shape.processes)]
     return world
+
+
+def _index_worker(world: World, settings: IndexSettings) -> Index:
+    """A new process, which goes by the models that are served right now."""
+    switch = world.catalog.switch_row
+    ports = on_served_collections(world.ports, switch)
+    if switch.in_use is None:
+        name = world.vectors._server.alias
+        assert name is not None
+        ports = replace(ports, vectors=world.ports.vectors.of(name))
+        mark = world.vectors._server.collections[name].model_name
+    else:
+        mark = switch.in_use.mark
+    retry: Any = Patient(world, switch.version)
+    other = PictureInference(switch.other.mark) if switch.other else None
+    dead_letters = DeadLetters(ports, retry, "index", 1_000_000)
+    return Index(ports, retry, dead_letters, settings, PictureInference(mark), other=other)
 
 
 def _announcement(world: World, ref: ObjectRef, event_name: str) -> bytes:
@@ -250,19 +281,24 @@ def _announcement(world: World, ref: ObjectRef, event_name: str) -> bytes:
     return json.dumps(record).encode()
 
 
-def embedding_of(data: bytes) -> Vector:
-    """A unit vector of its own for each picture."""
-    raw = np.frombuffer(hashlib.sha256(data).digest()[: DIMENSION * 2], dtype=np.uint16).astype(np.float32) - 32768
+def other_embedding_of(data: bytes) -> Vector:
+    """Likewise by the other model, which has another dimension."""
+    raw = embedding_of(data)[: NEW.dimension]
     return (raw / np.linalg.norm(raw)).astype(np.float32)
 
 
 _VECTORS = {picture: embedding_of(picture) for picture in PICTURES}
+_OTHER_VECTORS = {picture: other_embedding_of(picture) for picture in PICTURES}
 
 
 class PictureInference:
-    """Decoding and embedding in no time."""
+    """Decoding and embedding in no time, by the model with this mark."""
 
-    model_name = MODEL
+    pixel_spec = None
+
+    def __init__(self, mark: str) -> None:
+        self.model_name = mark
+        self._vectors = _OTHER_VECTORS if mark.startswith(NEW.name) else _VECTORS
 
     async def decode(self, data: bytes) -> DecodedImage:
         """Pixels that only say which picture it is."""
@@ -274,21 +310,29 @@ class PictureInference:
     async def embed(self, pictures: Sequence[Pixels]) -> list[Vector]:
         """The embeddings of decoded pictures."""
         await asyncio.sleep(0)
-        return [_VECTORS[pixels.tobytes()] for pixels in pictures]
+        return [self._vectors[pixels.tobytes()] for pixels in pictures]
 
 
 class Patient:
-    """Waits out outages, as ``streams.patience`` does, and never gives up. Any other error is a finding."""
+    """Waits out outages, as ``streams.common.backoff`` does, and never gives up. Any other error is a finding.
 
-    def __init__(self, world: World) -> None:
+    A worker that was started by a ``version`` of the switch of models notices, while it waits, that it is another.
+    """
+
+    def __init__(self, world: World, version: int | None = None) -> None:
         self._world = world
+        self._version = version
 
     async def run[T](self, step: Callable[[], Awaitable[T]]) -> T:
         """See Retry."""
         while True:
             try:
                 return await step()
+            except ModelsChanged:
+                raise
             except Outage:
+                if self._version not in (None, self._world.catalog.switch_row.version):
+                    raise ModelsChanged("other models are served by now") from None
                 await asyncio.sleep(self._world.random.random() * 1e-2)
             except Exception as error:
                 self._world.failures.append(f"bug: {type(error).__name__}: {error}")
@@ -304,9 +348,19 @@ async def ingest(world: World, messages: list[Message]) -> None:
 
 async def index(world: World, messages: list[Message]) -> None:
     """An index worker with a batch."""
+    version = world.catalog.switch_row.version
+    if world.quiet and any(each._ports.switch_version != version for each in world.indexes):
+        # By now every worker has noticed which models are served.
+        world.indexes = [world.new_index() for _ in world.indexes]
     worker = world.random.choice(world.indexes) if world.indexes else world.new_index()
     topic = TOPICS.contents
-    await worker.handle([Delivery(topic, 0, offset, None, each.value, {}) for offset, each in enumerate(messages)])
+    try:
+        await worker.handle([Delivery(topic, 0, offset, None, each.value, {}) for offset, each in enumerate(messages)])
+    except ModelsChanged:
+        # Its process ends, and another one gets its messages. It tidies up, unless that fails.
+        world.chaos.may_be_orphans |= world.chaos.storing.get(asyncio.current_task(), set())
+        world.indexes = [world.new_index() if each is worker else each for each in world.indexes]
+        return
     _acknowledge(world, topic, messages)
 
 

@@ -12,7 +12,7 @@ from ops.dead_letters import Action, Filters, act, as_json, moment
 from schemas.errors import MalformedMessage, RequestRefused
 from schemas.settings import KafkaSettings
 from stores.broker.dead_letters import DeadLetter, KafkaDeadLetters, LetterId, resolved_by
-from streams.deliveries import Delivery, dead_letter
+from streams.common.deliveries import Delivery, dead_letter
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 

@@ -11,10 +11,9 @@ import pytest
 from schemas.contracts.documents import COMPATIBILITY, MESSAGES
 from schemas.image_requests import RAW_HEADERS, ImageRequest
 from schemas.messages import ImageChanged, Message, NearestImage, RequestOutcome
-from schemas.records import ImageState, RequestResult
+from schemas.records import METADATA_MAX_BYTES, ImageState, RequestResult
 from schemas.settings import KafkaSettings, LimitSettings, setting_names
 from schemas.similarity import Verdict
-from streams.carry_out_request import MAX_METADATA_BYTES
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "topics.md").read_text(encoding="utf-8")
@@ -63,7 +62,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert named <= setting_names()
     assert f"{KafkaSettings().max_message_bytes // 2**20} MiB" in TEXT
     assert f"{LimitSettings().max_object_bytes // 2**20} MiB" in TEXT
-    assert f"{MAX_METADATA_BYTES:,} bytes" in TEXT
+    assert f"{METADATA_MAX_BYTES:,} bytes" in TEXT
 
 
 def test_the_compatibility_rules_are_those_of_the_contracts() -> None:

@@ -35,6 +35,7 @@ def vectors(embedder: OnnxEmbedder, files: list[bytes]) -> Vectors:
     return embedder.embed([decode(data, LIMITS, embedder.pixel_spec).pixels for data in files])
 
 
+@pytest.mark.slow
 def test_it_is_varied(gallery: list[Path]) -> None:
     """Every genre appears, in JPEG, PNG and WebP, in several sizes, and no file is there twice."""
     assert len(gallery) == COUNT
@@ -48,6 +49,7 @@ def test_it_is_varied(gallery: list[Path]) -> None:
     assert len(sizes) >= 5
 
 
+@pytest.mark.slow
 def test_a_seed_repeats_a_gallery(gallery: list[Path], tmp_path: Path) -> None:
     """The same seed paints the same files again, however many, and another seed others."""
     again, other = make_gallery(tmp_path / "again", 9), make_gallery(tmp_path / "other", 9, seed=6)
@@ -57,6 +59,7 @@ def test_a_seed_repeats_a_gallery(gallery: list[Path], tmp_path: Path) -> None:
         assert first.read_bytes() != third.read_bytes()
 
 
+@pytest.mark.slow
 def test_copies_find_their_originals(gallery: list[Path], embedder: OnnxEmbedder) -> None:
     """At least 98 % of the transformed copies are nearest to the picture they were made from."""
     files = [path.read_bytes() for path in gallery]

@@ -5,11 +5,16 @@ from __future__ import annotations
 import pytest
 
 from imaging.model_spec import load_spec
-from query_api.live_model import LiveModel
+from query_api.search.live_model import LiveModel
 from schemas.errors import ConfigurationError
-from schemas.settings import ModelSettings
+from schemas.settings import LimitSettings, ModelSettings, SweepSettings
+from schemas.topics import Topics
+from stores.broker.memory import MemoryBacklog, MemoryOutbox
+from stores.catalog.memory import MemoryCatalog
+from stores.objects.memory import MemoryObjects
 from stores.vectors.memory import MemoryVectors
-from streams.worker import check_model
+from streams.common.ports import Ports
+from streams.models.serving import serving
 
 pytestmark = pytest.mark.asyncio
 
@@ -21,19 +26,35 @@ async def test_the_query_service_refuses_a_collection_that_another_file_made() -
     """The id is the same, the network is not: no query is embedded with it."""
     vectors = MemoryVectors(model_name=OTHER_FILE, dimension=DISTILLED.dimension)
     with pytest.raises(ConfigurationError, match="an id of its own"):
-        await LiveModel(vectors, ModelSettings()).current()
+        await LiveModel(vectors, ModelSettings(), MemoryCatalog().switch).current()
 
 
 @pytest.mark.parametrize("made_by", [DISTILLED.name, DISTILLED.id])
 async def test_the_query_service_takes_the_model_of_the_collection(made_by: str) -> None:
     """By its name, or by its id where the collection is from before there were fingerprints."""
     vectors = MemoryVectors(model_name=made_by, dimension=DISTILLED.dimension)
-    model = await LiveModel(vectors, ModelSettings()).current()
+    model = await LiveModel(vectors, ModelSettings(), MemoryCatalog().switch).current()
     assert model.embedder.model_name == DISTILLED.name
 
 
 async def test_an_index_worker_refuses_a_collection_that_another_file_made() -> None:
     """It ends with the exit code of a configuration error, before it stores anything."""
     with pytest.raises(ConfigurationError, match=OTHER_FILE):
-        await check_model(DISTILLED, MemoryVectors(model_name=OTHER_FILE, dimension=DISTILLED.dimension))
-    await check_model(DISTILLED, MemoryVectors(model_name=DISTILLED.id, dimension=DISTILLED.dimension))
+        await serving(_ports(OTHER_FILE), DISTILLED)
+    found, ports = await serving(_ports(DISTILLED.id), DISTILLED)
+    assert (found.spec, found.mark, found.other_spec) == (DISTILLED, DISTILLED.name, None)
+    assert ports.copy_threshold == DISTILLED.copy_threshold
+
+
+def _ports(made_by: str) -> Ports:
+    return Ports(
+        objects=MemoryObjects([]),
+        catalog=MemoryCatalog(),
+        vectors=MemoryVectors(model_name=made_by, dimension=DISTILLED.dimension),
+        outbox=MemoryOutbox(),
+        backlog=MemoryBacklog(),
+        topics=Topics(),
+        limits=LimitSettings(),
+        sweep=SweepSettings(),
+        copy_threshold=0,
+    )

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.stack.cache import made_once
-from tests.stack.external import VARIABLES, as_variables, named_servers, with_named
-from tests.stack.process import Command, ServerError, ServerProcess, _claims, free_port
-from tests.stack.stack import Addresses, Stack
-from tests.stack.supervisor import Supervisor
+from tests.harness.stack.cache import made_once
+from tests.harness.stack.external import VARIABLES, as_variables, named_servers, with_named
+from tests.harness.stack.health import answers_statements
+from tests.harness.stack.process import Command, ServerError, ServerProcess, _claims, free_port
+from tests.harness.stack.stack import Addresses, Stack
+from tests.harness.stack.supervisor import Supervisor
 
 NOWHERE = Addresses(kafka="", s3="", access_key="", secret_key="", database="", milvus="")
 SOMEWHERE = Addresses(
@@ -27,7 +30,7 @@ SOMEWHERE = Addresses(
 )
 
 
-_CLAIM = "from tests.stack.process import _claims; print(_claims().claim(int(input())))"
+_CLAIM = "from tests.harness.stack.process import _claims; print(_claims().claim(int(input())))"
 
 
 class Interrupted(Exception):
@@ -148,3 +151,16 @@ def test_the_end_of_a_process_is_explained(tmp_path: Path, code: str, reason: st
         time.sleep(0.05)
     process.stop()
     assert reason in said[0]
+
+
+def test_an_open_port_is_no_database_yet() -> None:
+    """A server that accepts connections and drops them, as one does that is still starting, isn't ready."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drop_one() -> None:
+            listening.accept()[0].close()
+
+        dropping = threading.Thread(target=drop_one)
+        dropping.start()
+        assert not answers_statements(f"mysql+asyncmy://user:password@127.0.0.1:{listening.getsockname()[1]}")
+        dropping.join()

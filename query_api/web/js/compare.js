@@ -1,11 +1,13 @@
 /** Two pictures beside each other: under a slider, side by side, or as their difference. */
 
+import { ApiProblem, fileOf, getImage, thumbnail } from "./api.js";
 import { openDialog } from "./dialog.js";
 import { h, icon } from "./dom.js";
 import { dimensions, score } from "./format.js";
 import { hitFacts } from "./detail.js";
+import { cssTransform, leftOf, matchFacts, outlineOn } from "./match.js";
 import { closeOverlay, go, link, linkWith } from "./router.js";
-import { verdictChip } from "./tile.js";
+import { kindOf, verdictChip } from "./tile.js";
 
 /**
  * @typedef {object} Side
@@ -14,6 +16,8 @@ import { verdictChip } from "./tile.js";
  * @property {string} label
  * @property {number | null} width
  * @property {number | null} height
+ * @property {string} [type] what the file is
+ * @property {string} [image] the id of an indexed picture
  */
 
 /** @typedef {"slider" | "side" | "difference"} Mode */
@@ -28,19 +32,38 @@ function picture(side, className) {
   const image = h("img", { class: className, alt: side.label, src: side.source, draggable: "false",
     onerror: () => {
       if (side.fallback && image.getAttribute("src") !== side.fallback) image.src = side.fallback;
-      else image.replaceWith(h("p", { class: `${className} stage-without` }, "This browser can’t show this format."));
+      else void without(side).then((text) => image.replaceWith(h("p", { class: `${className} stage-without` }, text)));
     } });
-  return image;
+  return side.source ? image : h("p", { class: `${className} stage-without` }, "There is no preview of this picture.");
 }
 
-/** @param {Side} left @param {Side} right */
-function stage(left, right) {
+/** Why a picture can't be shown. @param {Side} side @returns {Promise<string>} */
+async function without(side) {
+  const gone = side.image ? await getImage(side.image).then(() => false, (error) => error instanceof ApiProblem && error.status === 404) : false;
+  return gone ? "This picture was deleted from its bucket." : "This picture can’t be shown.";
+}
+
+/** Puts the left picture where it lies in the right one, or back over all of it.
+ * @param {HTMLElement} element the stage @param {boolean} aligned */
+function align(element, aligned) {
+  element.toggleAttribute("data-aligned", aligned);
+  if (aligned) element.removeAttribute("data-flipped");
+}
+
+/** @param {Side} left @param {Side} right @param {import("./types.js").Verified | null} match */
+function stage(left, right, match) {
   const range = h("input", { type: "range", min: 0, max: 100, step: 1, value: 50, class: "stage-range",
     "aria-label": "Slide between your picture and the picture found", oninput: () => place(Number(range.value)) });
   const handle = h("span", { class: "stage-handle", "aria-hidden": "true" }, h("span", null, icon("left"), icon("right")));
   const frame = h("div", { class: "stage-frame" },
-    picture(right, "stage-right"), picture(left, "stage-left"), range, handle);
-  const place = (/** @type {number} */ percent) => frame.style.setProperty("--at", `${percent}%`);
+    picture(right, "stage-right"), picture(left, "stage-left"),
+    outlineOn(match?.is_copy ? match.outline : null, right, "stage-outline-right"),
+    outlineOn(match?.is_copy ? match.other_outline : null, left, "stage-outline-left"), range, handle);
+  const transform = match?.is_copy ? match.transform : null;
+  const place = (/** @type {number} */ percent) => {
+    frame.style.setProperty("--at", `${percent}%`);
+    if (transform) frame.style.setProperty("--left-part", leftOf(transform, percent / 100));
+  };
   const follow = (/** @type {PointerEvent} */ event) => {
     const box = frame.getBoundingClientRect();
     const percent = Math.max(0, Math.min(100, ((event.clientX - box.left) / box.width) * 100));
@@ -66,6 +89,10 @@ function stage(left, right) {
   place(50);
   const aspect = (right.width ?? left.width ?? 4) / (right.height ?? left.height ?? 3);
   frame.style.setProperty("--aspect", String(aspect));
+  if (transform) {
+    frame.style.setProperty("--place", cssTransform(transform, aspect));
+    align(element, true);
+  }
   return element;
 }
 
@@ -95,15 +122,27 @@ function stepButton(id, which) {
  */
 export function openCompare({ left, hit, previous, next }) {
   const { image } = hit;
-  const right = { source: image.file_url, fallback: `${image.thumbnail_url}&size=640`, label: "Found",
+  const right = { source: fileOf(image), fallback: thumbnail(image, 640), label: "Found", image: image.id,
     width: image.width, height: image.height };
-  const element = stage(left, right);
+  const element = stage(left, right, hit.verified);
+  const show = () => {
+    flip.setAttribute("aria-pressed", String(element.hasAttribute("data-flipped")));
+    aligner?.setAttribute("aria-pressed", String(element.hasAttribute("data-aligned")));
+  };
+  // What is mirrored by hand does not lie where it was found any more.
   const flip = h("button", { class: "button button-quiet", type: "button", "aria-pressed": "false", onclick: () => {
-    const flipped = element.toggleAttribute("data-flipped");
-    flip.setAttribute("aria-pressed", String(flipped));
+    align(element, false);
+    element.toggleAttribute("data-flipped");
+    show();
   } }, icon("flip"), "Mirror");
+  const aligner = element.hasAttribute("data-aligned")
+    ? h("button", { class: "button button-quiet", type: "button", "aria-pressed": "true", onclick: () => {
+        align(element, !element.hasAttribute("data-aligned"));
+        show();
+      } }, icon("align"), "Align") : null;
   const side = h("aside", { class: "compare-side" },
-    h("div", { class: "compare-verdict" }, h("span", { class: "big-score" }, score(hit.score)), verdictChip(hit.verdict)),
+    h("div", { class: "compare-verdict" }, h("span", { class: "big-score" }, score(hit.score)), verdictChip(kindOf(hit))),
+    matchFacts(hit.verified, hit.unverified),
     hitFacts(hit),
     h("div", { class: "actions" },
       h("a", { class: "button button-primary", href: link("search", { image: image.id }) }, icon("twin"), "Find similar"),
@@ -112,10 +151,10 @@ export function openCompare({ left, hit, previous, next }) {
           event.preventDefault();
           go(linkWith({ compare: null, with: null, open: image.id }), { replace: true });
         } }, icon("info"), "Details"),
-      h("a", { class: "button", href: `${image.file_url}?download=true`, download: true }, icon("download"), "Download")));
+      h("a", { class: "button", href: `${fileOf(image)}?download=true`, download: true }, icon("download"), "Download")));
   const dialog = openDialog({ label: "Compare two pictures", className: "compare", onClose: closeOverlay },
     h("div", { class: "compare-main" }, element,
-      h("div", { class: "compare-tools" }, stepButton(previous, "previous"), modeSwitch(element), flip, stepButton(next, "next"))),
+      h("div", { class: "compare-tools" }, stepButton(previous, "previous"), modeSwitch(element), aligner, flip, stepButton(next, "next"))),
     side);
   /** @type {HTMLElement | null} */ (dialog.querySelector(".stage-range"))?.focus();
   return dialog;

@@ -1,21 +1,15 @@
 /** Everything that is known of one picture. */
 
 import { openDialog } from "./dialog.js";
-import { getImage } from "./api.js";
-import { announce, h, icon } from "./dom.js";
-import { basename, bytes, dimensions, format, moment, words } from "./format.js";
+import { fileOf, getImage, listImages, thumbnail } from "./api.js";
+import { copyButton } from "./clipboard.js";
+import { h, icon } from "./dom.js";
+import { basename, bytes, counted, dimensions, format, moment, words } from "./format.js";
 import { loading, problem } from "./notice.js";
+import { place, placeList } from "./places.js";
 import { closeOverlay, link } from "./router.js";
 
 /** @typedef {import("./types.js").Image} Image */
-
-/** @param {string} text @param {string} what */
-function copyButton(text, what) {
-  return h("button", { class: "icon-button copy-button", type: "button", "aria-label": `Copy the ${what}`, title: "Copy",
-    onclick: async () => {
-      await navigator.clipboard?.writeText(text).then(() => announce(`The ${what} was copied`), () => {});
-    } }, icon("copy"));
-}
 
 /** @param {[string, import("./dom.js").Child | import("./dom.js").Child[]][]} rows */
 function facts(rows) {
@@ -26,10 +20,9 @@ function facts(rows) {
 /** All keys under which the found bytes lie. @param {import("./types.js").Hit} hit */
 export function hitFacts(hit) {
   const { image } = hit;
-  const rest = hit.keys_total - hit.keys.length;
   return facts([
-    [hit.keys_total > 1 ? `${hit.keys_total} keys` : "Key", h("ul", { class: "keys" },
-      hit.keys.map((key) => h("li", null, key)), rest > 0 ? h("li", { class: "quiet" }, `and ${rest} more`) : null)],
+    [hit.keys_total > 1 ? `${counted(hit.keys_total, "place")}` : "Key",
+      placeList({ bucket: image.bucket, keys: hit.keys, total: hit.keys_total, sha256: image.sha256 })],
     ["Bucket", image.bucket],
     ["Picture", `${dimensions(image.width, image.height)}, ${format(image.content_type)}, ${bytes(image.size)}`],
     ["Added", moment(image.created_at)],
@@ -49,12 +42,16 @@ function stateOf(image) {
     image.decided_at ? h("p", { class: "quiet" }, `${moment(image.decided_at)}${tried}`) : null);
 }
 
+/** What is missing of a picture whose file was cut short. @param {Image} image */
+const partOf = (image) => (image.partial ? `, ${Math.round(100 * (image.decoded_share ?? 1))} % of it there` : "");
+
 /** @param {Image} image */
 function about(image) {
   const rows = /** @type {[string, import("./dom.js").Child | import("./dom.js").Child[]][]} */ ([
-    ["Key", [h("span", null, image.key), copyButton(image.key, "key")]],
+    ["Key", placeList({ bucket: image.bucket, keys: [image.key], total: 1, sha256: image.sha256 })],
     ["Bucket", image.bucket],
-    ["Picture", `${dimensions(image.width, image.height)}, ${format(image.content_type)}, ${bytes(image.size)}`],
+    ["Picture",
+      `${dimensions(image.width, image.height)}, ${format(image.content_type)}, ${bytes(image.size)}${partOf(image)}`],
     ["Added", moment(image.created_at)],
     ["Changed", moment(image.last_modified ?? image.updated_at)],
   ]);
@@ -71,9 +68,13 @@ function about(image) {
 /** @param {Image} image */
 function content(image) {
   const searchable = image.state === "indexed";
-  const picture = h("img", { alt: basename(image.key), src: image.file_url,
+  const picture = h("img", { alt: basename(image.key), src: fileOf(image),
     width: image.width, height: image.height,
-    onerror: () => picture.replaceWith(h("p", { class: "stage-without" }, "There is no preview of this file.")) });
+    onerror: () => {
+      // What no browser shows itself, as TIFF, is shown in small.
+      if (searchable && picture.getAttribute("src") !== thumbnail(image, 640)) picture.src = thumbnail(image, 640);
+      else picture.replaceWith(h("p", { class: "stage-without" }, "There is no preview of this file."));
+    } });
   return [
     h("div", { class: "detail-picture" }, picture),
     h("aside", { class: "detail-side" },
@@ -82,10 +83,25 @@ function content(image) {
       h("div", { class: "actions" },
         searchable ? h("a", { class: "button button-primary", href: link("search", { image: image.id }) },
           icon("twin"), "Find similar") : null,
-        h("a", { class: "button", href: image.file_url, target: "_blank", rel: "noopener" }, icon("open"), "Open"),
-        h("a", { class: "button", href: `${image.file_url}?download=true`, download: true }, icon("download"), "Download")),
-      about(image)),
+        h("a", { class: "button", href: fileOf(image), target: "_blank", rel: "noopener" }, icon("open"), "Open"),
+        h("a", { class: "button", href: `${fileOf(image)}?download=true`, download: true }, icon("download"), "Download")),
+      about(image), elsewhere(image)),
   ];
+}
+
+/** The other places of the same bytes, of the first hundred; they come a moment later. @param {Image} image */
+function elsewhere(image) {
+  const element = h("section", { class: "elsewhere", hidden: true });
+  const sha256 = image.sha256;
+  if (!sha256) return element;
+  void listImages({ sha256, limit: "101", count: "true" }).then(({ results, total }) => {
+    const others = results.filter(({ id }) => id !== image.id).slice(0, 100);
+    element.hidden = others.length === 0;
+    element.replaceChildren(...[h("h3", null, `Also at ${counted((total ?? results.length) - 1, "other place")}`),
+      h("ul", { class: "keys", role: "list" }, others.map((other) => place(other.bucket, other.key, image.bucket))),
+      others.length < (total ?? 0) - 1 ? h("a", { class: "more-link", href: link("browse", { sha256 }) }, `All ${counted(total ?? 0, "place")}`) : null].filter((child) => child !== null));
+  }, () => {});
+  return element;
 }
 
 /**

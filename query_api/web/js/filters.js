@@ -11,22 +11,31 @@ import { go, linkWith } from "./router.js";
  * @property {"text" | "select" | "date" | "kilobytes" | "score" | "flag"} kind
  * @property {[string, string][]} [options] value and label of a select; the first is the default
  * @property {string} [placeholder]
+ * @property {number} [least] of a score; it means any
  */
 
-const TYPES = ["jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "heic", "jxl", "jp2"];
+/** The media types that pictures have, and how people call them. */
+const TYPES = /** @type {[string, string][]} */ ([["image/jpeg", "JPEG"], ["image/png", "PNG"], ["image/webp", "WebP"],
+  ["image/gif", "GIF"], ["image/bmp", "BMP"], ["image/tiff", "TIFF"], ["image/avif", "AVIF"], ["image/heic", "HEIC"],
+  ["image/jxl", "JPEG XL"], ["image/jp2", "JPEG 2000"], ["image/vnd.microsoft.icon", "Icon"],
+  ["image/vnd.adobe.photoshop", "Photoshop"], ["image/x-raw", "Camera raw"]]);
 
 /** @type {Record<string, Field>} */
 const FIELDS = {
   bucket: { name: "bucket", label: "Bucket", kind: "select", options: [["", "All buckets"]] },
   prefix: { name: "prefix", label: "Key begins with", kind: "text", placeholder: "2026/summer/" },
   content_type: { name: "content_type", label: "Type", kind: "select",
-    options: [["", "Any type"], ...TYPES.map((type) => /** @type {[string, string]} */ ([`image/${type}`, type.toUpperCase()]))] },
+    options: [["", "Any type"], ...TYPES] },
   created_from: { name: "created_from", label: "Added from", kind: "date" },
   created_to: { name: "created_to", label: "Added until", kind: "date" },
   size_min: { name: "size_min", label: "At least (kB)", kind: "kilobytes" },
   size_max: { name: "size_max", label: "At most (kB)", kind: "kilobytes" },
   min_score: { name: "min_score", label: "Lowest score", kind: "score" },
+  near_score: { name: "near_score", label: "Lowest score", kind: "score", least: 50 },
   exclude_exact: { name: "exclude_exact", label: "Leave out the same file", kind: "flag" },
+  parts: { name: "parts", label: "Search its parts, too", kind: "flag" },
+  sort: { name: "sort", label: "Order", kind: "select", options: [["", "Best first"], ["oldest", "Oldest first"], ["largest", "Largest first"]] },
+  sha256: { name: "sha256", label: "SHA-256", kind: "text" },
   state: { name: "state", label: "State", kind: "select",
     options: [["", "Any state"], ["indexed", "Indexed"], ["pending", "Pending"], ["rejected", "Rejected"]] },
   order: { name: "order", label: "Order", kind: "select",
@@ -34,8 +43,9 @@ const FIELDS = {
 };
 
 const COMMON = ["bucket", "prefix", "content_type", "created_from", "created_to", "size_min", "size_max"];
-export const SEARCH_FILTERS = [...COMMON, "min_score", "exclude_exact"];
-export const BROWSE_FILTERS = [...COMMON, "state", "order"];
+export const SEARCH_FILTERS = [...COMMON, "min_score", "exclude_exact", "parts", "sort"];
+export const DUPLICATE_FILTERS = ["bucket", "prefix", "near_score"];
+export const BROWSE_FILTERS = [...COMMON, "state", "sha256", "order"];
 
 const DAY_MS = 86_400_000;
 
@@ -71,7 +81,7 @@ export class Filters {
     this.fields = names.map((name) => FIELDS[name]);
     /** @type {Map<string, HTMLInputElement | HTMLSelectElement>} */
     this.inputs = new Map();
-    const id = `filters-${Math.random().toString(36).slice(2)}`;
+    const id = (this.id = `filters-${Math.random().toString(36).slice(2)}`);
     this.panel = h("form", { class: "filter-panel", id, hidden: true, "aria-label": "Filters",
       onsubmit: (/** @type {Event} */ event) => event.preventDefault() }, this.fields.map((field) => this.#control(field)));
     this.button = h("button", { class: "button button-quiet", type: "button", "aria-expanded": "false",
@@ -93,13 +103,18 @@ export class Filters {
   update(params) {
     this.params = params;
     for (const field of this.fields) this.#fill(field, params.get(field.name) ?? "");
-    const active = this.fields.filter((field) => params.get(field.name) && field.name !== "order");
+    const active = this.fields.filter((field) => params.get(field.name) && field.name !== "order" && field.name !== "sort");
     this.chips.replaceChildren(...active.map((field) =>
       h("button", { class: "chip", type: "button", "aria-label": `Remove the filter: ${described(field, params.get(field.name) ?? "")}`,
         onclick: () => this.#set(field, "") }, described(field, params.get(field.name) ?? ""), icon("close"))));
     if (active.length > 1) {
       this.chips.append(h("button", { class: "text-button", type: "button", onclick: () => this.clear() }, "Clear all"));
     }
+  }
+
+  /** @param {string} name @param {boolean} shown whether the field is any use at present */
+  show(name, shown) {
+    this.inputs.get(name)?.parentElement?.toggleAttribute("hidden", !shown);
   }
 
   clear() {
@@ -117,13 +132,15 @@ export class Filters {
     } else {
       const props = { text: { type: "search", autocomplete: "off", spellcheck: "false" }, date: { type: "date" },
         kilobytes: { type: "number", min: 0, step: "any", inputmode: "numeric" }, flag: { type: "checkbox" },
-        score: { type: "range", min: 0, max: 100, step: 1 } }[field.kind];
+        score: { type: "range", min: field.least ?? 0, max: 100, step: 1 } }[field.kind];
       input = h("input", { name: field.name, placeholder: field.placeholder, ...props, onchange: changed });
     }
+    // By its id: a label is that of its first control otherwise, and a score's value comes before its slider.
+    input.id = `${this.id}-${field.name}`;
     this.inputs.set(field.name, input);
     const shown = field.kind === "score" ? h("output", { class: "field-value" }) : null;
     if (shown) input.addEventListener("input", () => (shown.textContent = input.value));
-    return h("label", { class: `field field-${field.kind}` }, h("span", null, field.label, shown ? " " : null, shown), input);
+    return h("label", { class: `field field-${field.kind}`, for: input.id }, h("span", null, field.label, shown ? " " : null, shown), input);
   }
 
   /** @param {Field} field @param {string} value */
@@ -132,7 +149,7 @@ export class Filters {
     if (!input) return;
     if (field.kind === "flag" && input instanceof HTMLInputElement) input.checked = value === "true";
     else if (field.kind === "kilobytes") input.value = value ? String(Number(value) / 1000) : "";
-    else input.value = field.kind === "score" ? value || "0" : value;
+    else input.value = field.kind === "score" ? value || String(field.least ?? 0) : value;
     const shown = input.parentElement?.querySelector("output");
     if (shown) shown.textContent = input.value;
   }
@@ -143,7 +160,7 @@ export class Filters {
     if (!input) return "";
     if (field.kind === "flag" && input instanceof HTMLInputElement) return input.checked ? "true" : "";
     if (field.kind === "kilobytes") return input.value ? String(Math.round(Number(input.value) * 1000)) : "";
-    return field.kind === "score" && input.value === "0" ? "" : input.value.trim();
+    return field.kind === "score" && Number(input.value) <= (field.least ?? 0) ? "" : input.value.trim();
   }
 
   /** @param {Field} field @param {string} value */

@@ -2,25 +2,51 @@
 
 import { aboutServer } from "./api.js";
 import { h, icon } from "./dom.js";
-import { bytes } from "./format.js";
+import { bytes, counted } from "./format.js";
 import { toast } from "./notice.js";
 import { remember } from "./queries.js";
 import { go, link } from "./router.js";
 
-/** Searches with one picture; more than one are remembered too, and wait under "Recent pictures".
+/** Pictures that are searched with at once; a few are kept besides. */
+const TOGETHER = 8;
+
+/** Searches with pictures, with several of them at once as far as the server takes them together.
  * @param {File[]} files */
 export async function searchWith(files) {
   const pictures = files.filter((file) => file.size > 0 || files.length === 1);
   if (pictures.length === 0) return;
-  const limit = (await aboutServer().catch(() => null))?.limits.max_picture_bytes;
+  const limits = (await aboutServer().catch(() => null))?.limits;
+  const limit = limits?.max_picture_bytes;
   const fitting = pictures.filter((file) => !limit || file.size <= limit);
   if (fitting.length === 0) {
     toast(`${pictures[0].name || "This file"} has ${bytes(pictures[0].size)}; the server takes up to ${bytes(limit)}.`);
     return;
   }
-  let id = "";
-  for (const file of fitting.slice(0, 8).reverse()) id = await remember(file);
-  go(link("search", { upload: id }));
+  const most = Math.min(TOGETHER, limits?.max_pictures ?? 1);
+  if (fitting.length > most) toast(`Searching with the first ${counted(most, "picture")}; the server takes no more at once.`);
+  const ids = [];
+  // The last one that is remembered is the first of the recent ones.
+  for (const file of fitting.slice(0, most).reverse()) ids.unshift(await remember(file));
+  go(link("search", { upload: ids.join(",") }));
+}
+
+/** @param {string} html dragged or pasted @returns {string} the address of its first picture, or nothing */
+function pictureIn(html) {
+  // A document that is only parsed runs nothing and loads nothing.
+  return new DOMParser().parseFromString(html, "text/html").querySelector("img[src]")?.getAttribute("src")?.trim() ?? "";
+}
+
+/** @param {string} text @returns {File | null} the picture that a data: URL holds */
+function fileIn(text) {
+  const parts = /^data:(image\/[a-z0-9.+-]+)((?:;[a-z0-9=-]+)*),(.*)$/is.exec(text.trim());
+  if (!parts) return null;
+  try {
+    const decoded = decodeURIComponent(parts[3]);
+    const binary = /;base64$/i.test(parts[2]) ? atob(decoded.replaceAll(/\s/g, "")) : decoded;
+    return new File([Uint8Array.from(binary, (char) => char.charCodeAt(0))], "picture", { type: parts[1].toLowerCase() });
+  } catch {
+    return null;
+  }
 }
 
 /** @param {string} text @returns {string | null} the http(s) address that the text is */
@@ -85,9 +111,13 @@ export function acceptEverywhere() {
 /** @param {DataTransfer} data @param {string} textType */
 async function take(data, textType) {
   const files = [...data.files];
-  const text = data.getData(textType);
-  if (files.length > 0) await searchWith(files);
-  else if (!(await searchWithAddress(text))) toast("There was no picture in that.");
+  // A picture that is a link has two addresses, and its own is in the HTML.
+  const texts = [pictureIn(data.getData("text/html")), data.getData(textType)];
+  const inline = texts.map(fileIn).find((file) => file !== null);
+  if (files.length > 0) return searchWith(files);
+  if (inline) return searchWith([inline]);
+  for (const text of texts) if (await searchWithAddress(text)) return;
+  toast("There was no picture in that.");
 }
 
 /** Opens the file chooser. @param {{ camera?: boolean }} [options] */

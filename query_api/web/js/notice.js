@@ -2,18 +2,24 @@
 
 import { ApiProblem } from "./api.js";
 import { announce, h, icon } from "./dom.js";
+import { bytes } from "./format.js";
+
+const OTHER_FILE = "Try another file: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC, JPEG XL and JPEG 2000 pictures, icons, "
+  + "Photoshop documents and camera raw files are understood.";
+const DROP_IT = "Save the picture and drop it here instead.";
 
 /** What a person can do about a problem, by its code; the server's own sentence is shown above it. */
 const ADVICE = /** @type {Record<string, string>} */ ({
-  unreadable_picture: "Try another file: JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF pictures are understood.",
+  unreadable_picture: OTHER_FILE,
   too_large: "Try a smaller version of the picture; the search does not need the full resolution.",
-  unsupported_media_type: "Try another file: JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF pictures are understood.",
+  unsupported_media_type: OTHER_FILE,
   not_found: "It may have been deleted from its bucket.",
   not_indexed: "A picture can be searched with once it is in the index.",
-  refused_url: "Save the picture and drop it here instead.",
-  url_not_fetched: "Save the picture and drop it here instead.",
-  url_search_disabled: "Save the picture and drop it here instead.",
+  refused_url: DROP_IT,
+  url_not_fetched: DROP_IT,
+  url_search_disabled: DROP_IT,
   unauthorized: "This server asks for an API key.",
+  body_timeout: "The connection is slow: try a smaller version of the picture.",
 });
 
 const TITLES = /** @type {Record<string, string>} */ ({
@@ -28,6 +34,7 @@ const TITLES = /** @type {Record<string, string>} */ ({
   internal: "Something broke on the server",
   invalid_request: "The server didn’t accept these settings",
   unauthorized: "Please sign in",
+  body_timeout: "Sending took too long",
 });
 
 /** Waits that are short enough to be counted down and then tried again without asking. */
@@ -37,6 +44,27 @@ const LONGEST_AUTOMATIC_WAIT_S = 60;
 export function loading(text) {
   return h("div", { class: "notice notice-loading" },
     h("div", { class: "iris", "aria-hidden": "true" }, h("i"), h("i")), h("p", null, text));
+}
+
+/**
+ * While something is sent and worked on, with a way to stop it.
+ *
+ * @param {string} text @param {() => void} onStop
+ */
+export function sending(text, onStop) {
+  const bar = h("progress", { "aria-label": "Sending the picture", max: 1, value: 0, hidden: true });
+  const label = h("p", null, text);
+  const element = h("div", { class: "notice notice-loading" },
+    h("div", { class: "iris", "aria-hidden": "true" }, h("i"), h("i")), label, bar,
+    h("div", { class: "notice-actions" }, h("button", { class: "button button-quiet", type: "button", onclick: onStop }, "Stop")));
+  /** @param {number} sent @param {number} total bytes */
+  const progress = (sent, total) => {
+    const all = sent >= total;
+    bar.hidden = all;
+    bar.value = total ? sent / total : 0;
+    label.textContent = all ? text : `Sending, ${bytes(sent)} of ${bytes(total)}`;
+  };
+  return { element, progress };
 }
 
 /** @param {string} title @param {string} text @param {...Node} actions */

@@ -3,7 +3,8 @@
  * list of recent pictures work. Where storage is forbidden they last as long as the page.
  */
 
-/** @typedef {{ id: string, name: string, blob: Blob, at: number }} StoredQuery */
+/** @typedef {{ id: string, name: string, blob: Blob, at: number, shown?: string }} StoredQuery
+ * `shown` is the address (data:) of what an <img> can show, where that is not the picture itself. */
 
 const DATABASE = "twinlens";
 const STORE = "queries";
@@ -61,6 +62,12 @@ export async function remember(file) {
   return id;
 }
 
+/** Remembers what is shown in a picture's place. @param {StoredQuery} query @param {string} shown a data: address */
+export async function showInstead(query, shown) {
+  query.shown = shown;
+  await withStore("readwrite", (store) => store.put(query));
+}
+
 /** Lets go of a picture's bytes. @param {string} id */
 function drop(id) {
   memory.delete(id);
@@ -92,7 +99,7 @@ export async function forgetAll() {
 
 /** An address under which an <img> can show the picture, the same for the page's life. @param {StoredQuery} query */
 export function urlOf(query) {
-  const known = urls.get(query.id);
+  const known = typeof query.shown === "string" ? query.shown : urls.get(query.id);
   if (known) return known;
   const url = URL.createObjectURL(query.blob);
   urls.set(query.id, url);

@@ -12,10 +12,14 @@ import { go, link, linkWith } from "./router.js";
 /** Room for what is written under a hit, in CSS pixels; `.hit-caption` in grid.css has the same height. */
 export const HIT_CAPTION = 58;
 
-export const VERDICTS = /** @type {Record<Verdict, { label: string, heading: string, text: string }>} */ ({
+/** @typedef {Verdict | "likely" | "weak"} Kind */
+
+export const VERDICTS = /** @type {Record<Kind, { label: string, heading: string, text: string }>} */ ({
   exact: { label: "Exact", heading: "The same file", text: "Byte for byte." },
   copy: { label: "Copy", heading: "Copies", text: "The same picture, changed on the way." },
+  likely: { label: "Likely copy", heading: "Likely copies", text: "Not verified, but most likely the same picture." },
   similar: { label: "Similar", heading: "Similar", text: "Alike, but most likely other pictures." },
+  weak: { label: "Weak", heading: "Weak matches", text: "No more alike than pictures that have nothing in common." },
 });
 
 /** The picture itself in a box that keeps its place while it loads. @param {Image} image @param {string} alt */
@@ -42,7 +46,7 @@ export function plate(image, alt) {
  * A link that opens something over the present view when clicked, and has an address of its own for a new tab.
  *
  * @param {string} href for a new tab
- * @param {Record<string, string>} over what changes in the present address on a plain click
+ * @param {Record<string, string | null>} over what changes in the present address on a plain click
  * @param {Record<string, any>} props
  * @param {...Node} children
  */
@@ -62,24 +66,30 @@ export function imageTile(image) {
       h("span", { class: "tile-name", "aria-hidden": "true" }, basename(image.key))));
 }
 
-/** @param {Verdict} verdict */
-export function verdictChip(verdict) {
-  return h("span", { class: `verdict verdict-${verdict}` }, VERDICTS[verdict].label);
+/** What a hit is shown as. @param {{ verdict: Verdict, likely_copy: boolean, weak?: boolean }} hit @returns {Kind} */
+export const kindOf = (hit) => (hit.likely_copy ? "likely" : hit.weak ? "weak" : hit.verdict);
+
+/** @param {Kind} kind */
+export function verdictChip(kind) {
+  return h("span", { class: `verdict verdict-${kind}` }, VERDICTS[kind].label);
 }
 
-/** @param {Hit} hit */
-export function hitTile(hit) {
+/** @param {Hit} hit @param {string[]} [queries] names of the pictures that were searched with, if they were several */
+export function hitTile(hit, queries = []) {
   const { image } = hit;
   const name = basename(image.key);
-  const more = hit.keys_total > 1 ? h("span", { class: "more-keys", title: hit.keys.join("\n") },
-    `+${hit.keys_total - 1}`) : null;
-  return h("div", { class: "tile", "data-image": image.id, "data-verdict": hit.verdict },
+  const more = hit.keys_total > 1 ? h("a", { class: "more-keys", href: link("browse", { sha256: image.sha256 ?? "" }), title: hit.keys.join("\n"),
+    "aria-label": `All ${hit.keys_total} places of ${name}` }, `+${hit.keys_total - 1}`) : null;
+  const query = queries.length > 1 ? h("span", { class: "hit-query", title: `Like ${queries[hit.query]}` },
+    h("span", { class: "visually-hidden" }, "Like picture "), String(hit.query + 1)) : null;
+  const kind = kindOf(hit);
+  return h("div", { class: "tile", "data-image": image.id, "data-verdict": kind },
     overlayLink(link("browse", { open: image.id }), { compare: image.id },
-      { class: "tile-link", "aria-label": `Compare with ${name}, score ${score(hit.score)}, ${hit.verdict}` },
+      { class: "tile-link", "aria-label": `Compare with ${name}, score ${score(hit.score)}, ${VERDICTS[kind].label.toLowerCase()}` },
       plate(image, "")),
     h("div", { class: "hit-caption" },
-      h("span", { class: "hit-score" }, score(hit.score)), verdictChip(hit.verdict),
-      h("span", { class: "hit-name", title: image.key }, name, more),
+      h("span", { class: "hit-score" }, score(hit.score)), verdictChip(kind), query,
+      h("span", { class: "hit-name", title: image.key }, h("span", { class: "hit-key" }, name), more),
       h("a", { class: "icon-button hit-twin", href: link("search", { image: image.id }),
         "aria-label": `Find pictures similar to ${name}`, title: "Find similar" }, icon("twin"))));
 }

@@ -31,7 +31,7 @@ from schemas.records import ContentId, ContentRecord
 from schemas.tables import contents, images
 from stores.catalog.reading.conditions import SEARCHABLE, matches, of_content
 from stores.catalog.reading.ports import KEYS_COUNTED, KEYS_PER_CONTENT, CatalogImage, FoundContent, ImageFilter
-from stores.catalog.reading.rows import IMAGE_COLUMNS, JOINED_COLUMNS, content_record, joined_record
+from stores.catalog.reading.rows import IMAGE_COLUMNS, JOINED_COLUMNS, joined_record, listed_content
 from stores.catalog.statements import by_index
 
 _Parameter = BindParameter[Any]
@@ -94,7 +94,7 @@ def grouped(rows: Sequence[Row[Any]]) -> tuple[list[FoundContent], list[Popular]
     for row in rows:
         if row.id is None:
             *values, bucket, sha256, objects = row[IMAGE_COLUMNS:]
-            popular.append(Popular(content_record((bucket, sha256, *values)), objects))
+            popular.append(Popular(listed_content((bucket, sha256, *values)), objects))
             continue
         record = joined_record(row)
         assert record.content is not None, "the row has both sides"

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from schemas.lifecycle import image_state
+from schemas.model_switch import ModelSwitch
 from schemas.patrol import PatrolRound
 from schemas.records import ContentId, ContentRecord, ImageRecord, ImageState
 
@@ -181,6 +182,9 @@ class StatisticsReader(Protocol):
 
     async def check(self) -> None:
         """Raises CatalogOutage unless the database answers and has our tables."""
+
+    async def switch(self) -> ModelSwitch:
+        """The switch of models."""
 
 
 class DuplicateReader(Protocol):

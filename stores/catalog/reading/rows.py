@@ -17,7 +17,8 @@ from stores.catalog.reading.ports import CatalogImage
 
 _IMAGE: Final = ("seq", "id", "bucket", "object_key", "external_id", "content_sha256", "etag", "size", "last_modified",
                  "content_type", "metadata", "reason", "created_at", "updated_at")  # fmt: skip
-_CONTENT: Final = ("vector_id", "state", "md5", "reason", "attempts", "width", "height", "format", "indexed_at")
+_CONTENT: Final = ("vector_id", "state", "md5", "reason", "attempts", "width", "height", "format", "indexed_at",
+                   "decoded_share")  # fmt: skip
 
 JOINED_COLUMNS: Final = (
     *(images.c[name] for name in _IMAGE),
@@ -54,12 +55,12 @@ def joined_record(row: Row[Any]) -> CatalogImage:
     )
     values = row[len(_IMAGE) : len(JOINED_COLUMNS)]
     exists = values[0] is not None
-    return CatalogImage(image, content_record((bucket, sha256, *values)) if exists else None)
+    return CatalogImage(image, listed_content((bucket, sha256, *values)) if exists else None)
 
 
-def content_record(row: Sequence[Any]) -> ContentRecord:
+def listed_content(row: Sequence[Any]) -> ContentRecord:
     """The content of a row of ``CONTENT_COLUMNS``."""
-    bucket, sha256, vector_id, state, md5, reason, attempts, width, height, kind, indexed_at = row
+    bucket, sha256, vector_id, state, md5, reason, attempts, width, height, kind, indexed_at, share = row
     return ContentRecord(
         bucket=bucket,
         sha256=sha256,
@@ -72,4 +73,5 @@ def content_record(row: Sequence[Any]) -> ContentRecord:
         height=height,
         format=kind,
         indexed_at=indexed_at,
+        decoded_share=share,
     )

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Executable, Row, Select, and_, bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from schemas.model_switch import ModelSwitch
 from schemas.patrol import PatrolRound, last_round_name
 from schemas.records import ContentId, ContentRecord, ContentState, ImageState
 from schemas.settings import DatabaseSettings
 from schemas.tables import contents, images, progress
-from stores.catalog.engine import create_engine, fetch
-from stores.catalog.figures import FIGURES, FIGURES_IN_BUCKETS, Kind, minute_label, minute_of
+from stores.catalog.engine import create_engine, fetch_rows
+from stores.catalog.figures import FIGURES, FIGURES_IN_BUCKETS, FigureKind, minute_label, minute_of
 from stores.catalog.reading.conditions import (
     EXISTS,
     SEARCHABLE,
@@ -45,8 +46,9 @@ from stores.catalog.reading.ports import (
     SameBytes,
     Statistics,
 )
-from stores.catalog.reading.rows import CONTENT_COLUMNS, JOINED_COLUMNS, content_record, joined_record
-from stores.catalog.statements import by_index
+from stores.catalog.reading.rows import CONTENT_COLUMNS, JOINED_COLUMNS, joined_record, listed_content
+from stores.catalog.rows import switch_record
+from stores.catalog.statements import SELECT_SWITCH, by_index
 
 _CHUNK = 500
 _JOINED = select(*JOINED_COLUMNS).select_from(with_content())
@@ -77,7 +79,7 @@ class SqlCatalogReader(CatalogReader):
         self._buckets = None if buckets is None else tuple(sorted(buckets))
 
     async def _rows(self, query: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
-        return await fetch(self._engine, query, parameters)
+        return await fetch_rows(self._engine, query, parameters)
 
     async def image(self, image_id: str) -> CatalogImage | None:
         return (await self.images([image_id])).get(image_id)
@@ -103,7 +105,7 @@ class SqlCatalogReader(CatalogReader):
 
     async def count(self, where: ImageFilter) -> int:
         if where == ImageFilter(bucket=where.bucket, state=where.state):
-            kept = await self._figures(Kind.IMAGES, where.bucket)
+            kept = await self._figures(FigureKind.IMAGES, where.bucket)
             return sum(figure.number for state, figure in kept.items() if where.state in (None, state))
         query = select(func.count().label("n")).select_from(with_content()).where(*self._matches(where))
         return int((await self._rows(query))[0].n)
@@ -152,7 +154,10 @@ class SqlCatalogReader(CatalogReader):
         return [row.vector_id for row in await self._rows(query)]
 
     async def statistics(self, bucket: str | None) -> Statistics:
-        images_, contents_ = await self._figures(Kind.IMAGES, bucket), await self._figures(Kind.CONTENTS, bucket)
+        images_, contents_ = (
+            await self._figures(FigureKind.IMAGES, bucket),
+            await self._figures(FigureKind.CONTENTS, bucket),
+        )
         oldest = select(contents.c.dirty_since).where(contents.c.dirty_since.is_not(None), *self._in_bucket(bucket))
         waiting = await self._rows(oldest.order_by(contents.c.dirty_since).limit(1))
         return Statistics(
@@ -166,18 +171,18 @@ class SqlCatalogReader(CatalogReader):
         )
 
     async def indexed_per_minute(self, since: datetime, bucket: str | None) -> dict[datetime, int]:
-        kept = await self._figures(Kind.INDEXED, bucket, since=minute_label(since))
+        kept = await self._figures(FigureKind.INDEXED, bucket, since=minute_label(since))
         return {minute_of(label): figure.number for label, figure in kept.items()}
 
     async def rejections(self, bucket: str | None) -> dict[str, int]:
-        kept = await self._figures(Kind.REJECTED, bucket)
+        kept = await self._figures(FigureKind.REJECTED, bucket)
         counted = {slug: figure.number for slug, figure in kept.items() if figure.number}
         return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
 
-    async def _figures(self, kind: Kind, bucket: str | None, *, since: str = "") -> Mapping[str, _Figure]:
+    async def _figures(self, kind: FigureKind, bucket: str | None, *, since: str = "") -> Mapping[str, _Figure]:
         """Kept figures by label, 0 for those that there are none of."""
-        asked = self._narrowed(ImageFilter(bucket=bucket))
-        among = asked.among if asked.bucket is None or asked.among is not None else [asked.bucket]
+        narrowed = self._narrowed(ImageFilter(bucket=bucket))
+        among = narrowed.among if narrowed.bucket is None or narrowed.among is not None else [narrowed.bucket]
         query, buckets = (FIGURES, {}) if among is None else (FIGURES_IN_BUCKETS, {"buckets": among})
         rows = await self._rows(query, {"kind": kind, "since": since, **buckets})
         return defaultdict(
@@ -206,12 +211,16 @@ class SqlCatalogReader(CatalogReader):
             .order_by(contents.c.vector_id)
             .limit(limit)
         )
-        return [content_record(row) for row in await self._rows(query)]
+        return [listed_content(row) for row in await self._rows(query)]
 
     async def patrol_rounds(self, buckets: Collection[str]) -> list[PatrolRound]:
         names = [last_round_name(bucket) for bucket in buckets]
         rows = await self._rows(select(progress.c.position).where(progress.c.name.in_(names)).order_by(progress.c.name))
         return [PatrolRound.model_validate(row.position) for row in rows]
+
+    async def switch(self) -> ModelSwitch:
+        rows = await self._rows(SELECT_SWITCH)
+        return switch_record(rows[0]) if rows else ModelSwitch()
 
     async def check(self) -> None:
         await self._rows(select(images.c.id).limit(1))

@@ -17,7 +17,7 @@ from bench import plots
 from bench.figures import Figure, Result
 from bench.load import load
 from bench.parts import Laps
-from bench.queries import on_the_wire
+from bench.searching import on_the_wire
 
 BODY = b"x" * 100_000
 

@@ -4,28 +4,16 @@ import io
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 
 from imaging.decoding import DecodedImage, content_type_of, decode
-from imaging.errors import UnsupportedFormat
+from imaging.errors import TooManyPixels
 from imaging.model_spec import PixelSpec
-from tests.unit.imaging.pictures import LIMITS, SMALL, photo, png, saved, with_orientation
+from imaging.thumbnails import thumbnail
+from tests.harness.picture_files import LIMITS, SMALL, photo, png, saved, with_orientation
+from tests.unit.imaging.pixels import REFERENCE, distance, pixels_of
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-
-
-def pixels_of(data: bytes, spec: PixelSpec = SMALL) -> NDArray[np.int16]:
-    """The decoded pixels, as numbers that can be subtracted."""
-    return decode(data, LIMITS, spec).pixels.astype(np.int16)
-
-
-def distance(one: NDArray[np.int16], other: NDArray[np.int16]) -> float:
-    """The mean difference of two pictures' channel values."""
-    return float(np.abs(one - other).mean())
-
-
-REFERENCE = pixels_of(saved(photo(), "PNG"))
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -188,6 +176,27 @@ def test_extreme_shapes(size: tuple[int, int]) -> None:
     assert image.pixels.shape == (32, 32, 3)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
+def test_a_screenshot_of_a_whole_conversation(kind: str) -> None:
+    """A picture of 100,000 rows is decoded, and its thumbnail shows all of it."""
+    long = Image.new("1", (400, 100_000))
+    long.paste(1, (0, 50_000, 400, 100_000))
+    image = decode(saved(long, kind), LIMITS, SMALL)
+    assert (image.width, image.height) == long.size
+    assert image.pixels[:15].max() == 0
+    assert image.pixels[17:].min() == 255
+    assert Image.open(io.BytesIO(thumbnail(saved(long, kind), LIMITS, 320))).size == (1, 320)
+
+
+def test_a_side_that_libjpeg_does_not_decode_is_told() -> None:
+    """A JPEG of 65,500 rows is decoded; of one that is longer it is said how long it may be."""
+    data = saved(Image.new("L", (8, 65_500), 99), "JPEG")
+    assert decode(data, LIMITS, SMALL).height == 65_500
+    at = data.index(b"\xff\xc0") + 5
+    with pytest.raises(TooManyPixels, match="65,500"):
+        decode(data[:at] + (65_520).to_bytes(2) + data[at + 2 :], LIMITS, SMALL)
+
+
 def test_crop_takes_the_middle() -> None:
     """With `crop` the shorter side is fitted and the middle is kept, undistorted."""
     wide = Image.new("RGB", (300, 100), "black")
@@ -223,10 +232,9 @@ def test_decoding_is_deterministic() -> None:
     assert np.array_equal(pixels_of(data), pixels_of(data))
 
 
-def test_lab_is_a_fact() -> None:
-    """A colour space that has no plain conversion is an unsupported format."""
-    lab = Image.merge("LAB", photo().split())
-    out = io.BytesIO()
-    lab.save(out, "TIFF")
-    with pytest.raises(UnsupportedFormat, match=r"L\*a\*b\*"):
-        decode(out.getvalue(), LIMITS, SMALL)
+def test_lab_is_converted() -> None:
+    """A TIFF in the L*a*b* colour space has the colours of the picture that it was made from."""
+    spaces = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    lab = ImageCms.profileToProfile(photo(), *spaces, outputMode="LAB")
+    assert lab is not None
+    assert distance(pixels_of(saved(lab, "TIFF")), REFERENCE) < 3

@@ -14,7 +14,7 @@ from imaging.histogram import HistogramEmbedder
 from imaging.model_spec import ModelSpec, OnnxFile, load_spec
 from imaging.session import RUNTIME_ERRORS
 from schemas.errors import InferenceOutage
-from tests.unit.imaging.pictures import LIMITS, photo, saved
+from tests.harness.picture_files import LIMITS, photo, saved
 
 
 @pytest.fixture(scope="module", params=["sscd", "sscd_distilled", "histogram"])

@@ -1,43 +1,53 @@
 """Whatever the bytes are: a decoded picture or a fact, soon, and nothing else."""
 
 import time
+from collections.abc import Callable
 from functools import cache
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from imaging.decoding import DecodedImage, decode
 from imaging.errors import UndecodableImage
 from imaging.lightened import exif_orientation
 from imaging.limits import DecodeLimits
-from tests.unit.imaging.pictures import SMALL, photo, saved, with_orientation
+from tests.harness.picture_files import PROPHOTO, SMALL, icc_profile, photo, saved, with_orientation
 
 LIMITS = DecodeLimits(max_pixels=2_000_000, max_memory=64 * 1024 * 1024)
 SECONDS = 5.0
 RELAXED = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
+IMAGE, OTHER, DARK = photo(40, 30), photo(40, 30, 1), Image.new("RGB", (40, 30))
+GREY = IMAGE.convert("L")
+SEEDS: dict[str, Callable[[], bytes]] = {
+    "jpeg": lambda: with_orientation(IMAGE, "JPEG", 6, icc_profile=b"p" * 99, comment=b"c"),
+    "progressive": lambda: saved(IMAGE, "JPEG", progressive=True),
+    "cmyk": lambda: saved(IMAGE.convert("CMYK"), "JPEG"),
+    "png": lambda: with_orientation(IMAGE, "PNG", 8),
+    "palette": lambda: saved(IMAGE.quantize(16), "PNG", transparency=3),
+    "webp": lambda: with_orientation(IMAGE, "WEBP", 3),
+    "animated": lambda: saved(IMAGE, "WEBP", save_all=True, append_images=[OTHER]),
+    "gif": lambda: saved(IMAGE, "GIF", save_all=True, append_images=[OTHER], comment=b"c"),
+    "out of black": lambda: saved(DARK, "GIF", save_all=True, append_images=[IMAGE, OTHER]),
+    "out of black, png": lambda: saved(DARK, "PNG", save_all=True, append_images=[IMAGE, OTHER]),
+    "wide": lambda: saved(IMAGE, "PNG", icc_profile=icc_profile(PROPHOTO, 1.8)),
+    "bmp": lambda: saved(IMAGE, "BMP"),
+    "tiff": lambda: with_orientation(IMAGE, "TIFF", 5, compression="tiff_lzw"),
+    "group4": lambda: saved(GREY.convert("1"), "TIFF", compression="group4"),
+    "bigtiff": lambda: saved(GREY, "TIFF", big_tiff=True),
+    "floats": lambda: saved(GREY.convert("F"), "TIFF"),
+    "avif": lambda: with_orientation(IMAGE, "AVIF", 6),
+}
+"""A small file of each kind, with metadata where the format has any."""
+
+
 @cache
-def seeds() -> dict[str, bytes]:
-    """A small file of each kind, with metadata where the format has any."""
-    image, grey = photo(40, 30), photo(40, 30).convert("L")
-    return {
-        "jpeg": with_orientation(image, "JPEG", 6, icc_profile=b"p" * 99, comment=b"c"),
-        "progressive": saved(image, "JPEG", progressive=True),
-        "cmyk": saved(image.convert("CMYK"), "JPEG"),
-        "png": with_orientation(image, "PNG", 8),
-        "palette": saved(image.quantize(16), "PNG", transparency=3),
-        "webp": with_orientation(image, "WEBP", 3),
-        "animated": saved(image, "WEBP", save_all=True, append_images=[photo(40, 30, 1)]),
-        "gif": saved(image, "GIF", save_all=True, append_images=[photo(40, 30, 1)], comment=b"c"),
-        "bmp": saved(image, "BMP"),
-        "tiff": with_orientation(image, "TIFF", 5, compression="tiff_lzw"),
-        "group4": saved(grey.convert("1"), "TIFF", compression="group4"),
-        "bigtiff": saved(grey, "TIFF", big_tiff=True),
-        "floats": saved(grey.convert("F"), "TIFF"),
-        "avif": with_orientation(image, "AVIF", 6),
-    }
+def seed(name: str) -> bytes:
+    """That file."""
+    return SEEDS[name]()
 
 
 def check(data: bytes) -> None:
@@ -83,18 +93,18 @@ def edited(data: bytes, edits: list[tuple[str, float, bytes]]) -> bytes:
     return bytes(content)
 
 
-@pytest.mark.parametrize("name", sorted(seeds()))
+@pytest.mark.parametrize("name", sorted(SEEDS))
 @RELAXED
 @given(edits=EDITS)
 def test_damaged_pictures(name: str, edits: list[tuple[str, float, bytes]]) -> None:
     """Real files with bytes flipped, put in, taken out and repeated are decoded or refused."""
-    check(edited(seeds()[name], edits))
+    check(edited(seed(name), edits))
 
 
-@pytest.mark.parametrize("name", sorted(seeds()))
+@pytest.mark.parametrize("name", sorted(SEEDS))
 def test_pictures_cut_at_every_place(name: str) -> None:
     """Files cut off at any byte are decoded or refused."""
-    data = seeds()[name]
+    data = seed(name)
     for end in range(0, len(data), max(1, len(data) // 150)):
         check(data[:end])
 

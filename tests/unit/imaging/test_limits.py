@@ -4,6 +4,7 @@ import struct
 import time
 import zipfile
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 from imaging.decoding import decode
 from imaging.errors import REASONS, UndecodableImage
 from imaging.limits import DecodeLimits
-from tests.unit.imaging.pictures import LIMITS, SMALL, photo, png, png_chunk, saved, tiff
+from tests.harness.picture_files import LIMITS, SMALL, photo, png, png_chunk, saved, tiff
 
 MEGABYTE = 1024 * 1024
 PATIENCE = 2.5
@@ -56,16 +57,27 @@ def archive() -> bytes:
         (b"%PDF-1.7\n", "unsupported_format"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200), "broken"),
         (b"8BPS\0\2" + bytes(200), "unsupported_format"),
+        (b"II\xbc\x01" + bytes(200), "unsupported_format"),
+        (b"v/1\x01" + bytes(200), "unsupported_format"),
+        (b"#?RADIANCE\n" + bytes(200), "unsupported_format"),
+        (b"P6\n1 1\n255\n" + bytes(3), "unsupported_format"),
+        (b"P2\n1 1\n255\n7\n", "unsupported_format"),
+        (b"P 1 is a road\n", "not_an_image"),
+        (b"qoif" + bytes(200), "unsupported_format"),
+        (b"\0\0\2\0" + bytes(200), "unsupported_format"),
+        (bytes(128) + b"DICM" + bytes(200), "unsupported_format"),
+        (b"\1\0\0\0" + bytes(36) + b" EMF" + bytes(200), "unsupported_format"),
         (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom" + bytes(200), "unsupported_format"),
         (b'<?xml version="1.0"?>\n<!--' + b"a <b> " * 900 + b'-->\n<svg width="9"/>', "unsupported_format"),
         (b"<!--" + b"-" * 100_000, "not_an_image"),
         (b"\xff\xd8\xff", "truncated"),
         (b"\x89PNG\r\n\x1a\n", "truncated"),
         (b"GIF89a" + bytes(20), "truncated"),
-        (b"II*\0\x08\0\0\0", "broken"),
+        (b"II*\0\x08\0\0\0", "truncated"),
         (b"BM" + bytes(200), "broken"),
-        (b"RIFF\x80\0\0\0WEBPVP8 " + bytes(120), "broken"),
-        (b"\0\0\0\x20ftypavif" + bytes(200), "broken"),
+        (b"RIFF\x80\0\0\0WEBPVP8 " + b"x" * 120, "broken"),
+        (b"RIFF\x80\0\0\0WEBPVP8 " + bytes(120), "truncated"),
+        (b"\0\0\0\x20ftypavif" + bytes(20) + b"\0\0\0\x40meta" + b"x" * 56, "broken"),
     ],
 )
 def test_what_is_no_picture(data: bytes, reason: str) -> None:
@@ -79,12 +91,11 @@ def test_what_is_no_picture(data: bytes, reason: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("share", [0.05, 0.3])
 def test_truncated_files(kind: str, share: float) -> None:
-    """A file that was cut off is refused, and mostly as truncated."""
+    """A file of which most was cut off is refused as truncated, whatever its format."""
     data = saved(photo(400, 300), kind)
-    reason = reason_of(data[: int(len(data) * share)])
-    assert reason in ({"truncated"} if kind in ("JPEG", "PNG", "WEBP", "BMP") else {"truncated", "broken"})
+    assert reason_of(data[: int(len(data) * share)]) == "truncated"
 
 
 def test_bytes_are_counted_first() -> None:
@@ -101,7 +112,7 @@ def test_pixels_and_sides_are_limited() -> None:
     assert reason_of(data, DecodeLimits(max_pixels=96 * 64)) == "96×64"
     assert reason_of(data, DecodeLimits(max_pixels=96 * 64 - 1)) == "too_many_pixels"
     assert reason_of(data, DecodeLimits(max_side=95)) == "too_many_pixels"
-    assert reason_of(png(65_536, 1, bytes(200_000))) == "too_many_pixels"
+    assert reason_of(png(500_001, 1, bytes(2_000_000))) == "too_many_pixels"
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "AVIF"])
@@ -142,25 +153,25 @@ NINE = [(256, 4, 1, 9), (257, 4, 1, 9)]
 
 
 @pytest.mark.parametrize(
-    ("data", "outcome"),
+    ("make", "outcome"),
     [
-        (JPEG[:2] + b"\xff" + bytes(BIG) + JPEG[2:], "96×64"),
-        (JPEG[:20] + b"\xff" * BIG + JPEG[20:], "96×64"),
-        (JPEG[:20] + b"\xff\x00" * (BIG // 2) + JPEG[20:], "96×64"),
-        (JPEG[:2] + (b"\xff\xe1\xff\xffExif\0\0" + bytes(65_527)) * 300 + JPEG[2:], "96×64"),
-        (JPEG[:2] + b"\xff\xfe\0\2" * (BIG // 4) + JPEG[2:], "broken"),
-        (JPEG[:-2] + b"\xff\xd0" * (BIG // 2), "96×64"),
-        (png(9, 9, bytes(999), extra=png_chunk(b"teSt", b"") * (BIG // 12)), "broken"),
-        (png(9, 9, bytes(999), extra=png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(BIG * 10), 9))), "9×9"),
-        (png(9, 9, bytes(999), extra=png_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(BIG * 10), 9))), "9×9"),
-        (GIF[:GIF_BLOCKS] + b"\x21\xfe" + b"\1a" * (BIG // 2) + b"\0" + GIF[GIF_BLOCKS:], "broken"),
-        (GIF[:GIF_BLOCKS] + b"\x21\xff\0" * (BIG // 3) + GIF[GIF_BLOCKS:], "broken"),
-        (tiff([(tag, 1, BIG, 0) for tag in range(65_535)], bytes(BIG)), "broken"),
-        (tiff([*NINE, (273, 4, 3_000_000, 200)], bytes(BIG)), "broken"),
-        (tiff([*NINE, (322, 4, 1, 65_000), (323, 4, 1, 65_000), (324, 4, 1, 8)]), "too_many_pixels"),
-        (tiff([(256, 4, 1, 60_000), (257, 4, 1, 60_000), (273, 4, 1, 8)], bytes(99)), "too_many_pixels"),
+        (lambda: JPEG[:2] + b"\xff" + bytes(BIG) + JPEG[2:], "96×64"),
+        (lambda: JPEG[:20] + b"\xff" * BIG + JPEG[20:], "96×64"),
+        (lambda: JPEG[:20] + b"\xff\x00" * (BIG // 2) + JPEG[20:], "96×64"),
+        (lambda: JPEG[:2] + (b"\xff\xe1\xff\xffExif\0\0" + bytes(65_527)) * 300 + JPEG[2:], "96×64"),
+        (lambda: JPEG[:2] + b"\xff\xfe\0\2" * (BIG // 4) + JPEG[2:], "broken"),
+        (lambda: JPEG[:-2] + b"\xff\xd0" * (BIG // 2), "96×64"),
+        (lambda: png(9, 9, bytes(999), extra=png_chunk(b"teSt", b"") * (BIG // 12)), "broken"),
+        (lambda: png(9, 9, bytes(999), extra=png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(BIG * 10), 9))), "9×9"),
+        (lambda: png(9, 9, bytes(999), extra=png_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(BIG * 10), 9))), "9×9"),
+        (lambda: GIF[:GIF_BLOCKS] + b"\x21\xfe" + b"\1a" * (BIG // 2) + b"\0" + GIF[GIF_BLOCKS:], "broken"),
+        (lambda: GIF[:GIF_BLOCKS] + b"\x21\xff\0" * (BIG // 3) + GIF[GIF_BLOCKS:], "broken"),
+        (lambda: tiff([(tag, 1, BIG, 0) for tag in range(65_535)], bytes(BIG)), "broken"),
+        (lambda: tiff([*NINE, (273, 4, 3_000_000, 200)], bytes(BIG)), "broken"),
+        (lambda: tiff([*NINE, (322, 4, 1, 65_000), (323, 4, 1, 65_000), (324, 4, 1, 8)]), "too_many_pixels"),
+        (lambda: tiff([(256, 4, 1, 60_000), (257, 4, 1, 60_000), (273, 4, 1, 8)], bytes(99)), "too_many_pixels"),
         (
-            b"BM" + struct.pack("<IHHIIiiHHIIIIII", 9, 0, 0, 1078, 40, 3500, 3500, 1, 8, 1, 0, 0, 0, 256, 0)
+            lambda: b"BM" + struct.pack("<IHHIIiiHHIIIIII", 9, 0, 0, 1078, 40, 3500, 3500, 1, 8, 1, 0, 0, 0, 256, 0)
             + bytes(1024) + b"\1\1" * (BIG // 2),
             "unsupported_format",
         ),
@@ -171,9 +182,9 @@ NINE = [(256, 4, 1, 9), (257, 4, 1, 9)]
         "gif empty extensions", "tiff overlapping tags", "tiff strips", "tiff tile", "tiff size", "bmp run lengths",
     ],
 )  # fmt: skip
-def test_files_that_cost_time(data: bytes, outcome: str) -> None:
+def test_files_that_cost_time(make: Callable[[], bytes], outcome: str) -> None:
     """Megabytes of what isn't pixels, in every container, are passed over or refused within a moment."""
-    assert reason_of(data) == outcome
+    assert reason_of(make()) == outcome
 
 
 def test_a_thousand_scans() -> None:

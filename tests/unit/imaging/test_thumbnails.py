@@ -2,12 +2,13 @@
 
 import io
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from imaging.errors import UndecodableImage
 from imaging.thumbnails import thumbnail
-from tests.unit.imaging.pictures import LIMITS, photo, saved, with_orientation
+from tests.harness.picture_files import LIMITS, photo, saved, with_orientation
 
 
 def opened(data: bytes) -> Image.Image:
@@ -51,6 +52,15 @@ def test_it_looks_like_the_picture() -> None:
         assert isinstance(small, tuple)
         assert isinstance(large, tuple)
         assert all(abs(a - b) < 25 for a, b in zip(small, large, strict=True))
+
+
+def test_white_ink_is_seen_on_it() -> None:
+    """A white logo on transparency has a thumbnail on which it can be told from its ground."""
+    logo = Image.new("RGBA", (300, 300), (255, 255, 255, 0))
+    logo.paste((255, 255, 255, 255), (40, 40, 120, 260))
+    shown = np.asarray(opened(thumbnail(saved(logo, "PNG"), LIMITS, 100)).convert("L"))
+    assert shown.min() < 20
+    assert shown.max() > 235
 
 
 def test_bad_input() -> None:

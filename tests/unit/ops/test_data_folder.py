@@ -9,7 +9,9 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,9 +47,40 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.usefixtures("holder")
 def test_two_on_one_folder_are_refused(tmp_path: Path) -> None:
     """The second one learns what to do, and the first one's state stays as it is."""
-    with pytest.raises(StackError, match="another `twinlens up` runs on"), DataFolder(tmp_path).held():
+    with pytest.raises(StackError, match="another stack runs on"), DataFolder(tmp_path).held():
         pass
     assert DataFolder(tmp_path).environment_file.exists()
+
+
+@pytest.mark.parametrize("is_over", [False, True], ids=["runs", "is over"])
+def test_a_start_that_fails_removes_nothing_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_over: bool
+) -> None:
+    """Two starts begin on a folder that isn't there; one makes it, and what the other leaves is the first one's."""
+    path = tmp_path / "above" / "data"
+    first, second = DataFolder(path), DataFolder(path)
+    with ExitStack() as running:
+
+        def made_meanwhile(made: Path, **options: Any) -> None:
+            monkeypatch.undo()
+            running.enter_context(first.held())
+            first.used = True
+            (path / "picture").touch()
+            if is_over:
+                running.close()
+            made.mkdir(**options)
+
+        monkeypatch.setattr(Path, "mkdir", made_meanwhile)
+        with pytest.raises(StackError), second.held():
+            raise StackError("it ends before anything is begun")
+        assert (path / "picture").exists()
+
+
+def test_a_start_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Neither the folder nor those above it that were made for it; one that was there stays."""
+    with pytest.raises(StackError), DataFolder(tmp_path / "above" / "data").held():
+        raise StackError("it ends before anything is begun")
+    assert [*tmp_path.iterdir()] == []
 
 
 @pytest.mark.usefixtures("holder")
@@ -119,16 +152,16 @@ def test_minio_is_found_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """What `make stack` built is used; a file that can't be run is not."""
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("TWINLENS_CACHE", str(tmp_path))
-    assert programs.minio() is None
+    assert programs.find_minio() is None
     built = tmp_path / "minio-v1" / "minio"
     built.parent.mkdir()
     built.touch()
-    assert programs.minio() is None
+    assert programs.find_minio() is None
     built.chmod(0o755)
-    assert programs.minio() == built
+    assert programs.find_minio() == built
 
 
 def test_the_broker_is_found() -> None:
     """The package that Twinlens depends on holds a binary that can be run."""
-    assert os.access(programs.tansu(), os.X_OK)
-    assert os.access(programs.milvus_lite(), os.X_OK)
+    assert os.access(programs.find_tansu(), os.X_OK)
+    assert os.access(programs.find_milvus_lite(), os.X_OK)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ops.grants import mysql_statements
+from ops.privileges import Access, mysql_statements
 
 
 def test_a_grant_is_for_one_database_and_sets_the_password() -> None:
@@ -11,3 +11,9 @@ def test_a_grant_is_for_one_database_and_sets_the_password() -> None:
     assert created.startswith("CREATE USER IF NOT EXISTS 'reader'@'%'")
     assert altered == "ALTER USER 'reader'@'%' IDENTIFIED BY 'new'"
     assert granted == r"GRANT SELECT ON `twin\_lens`.* TO 'reader'@'%'"
+
+
+def test_workers_write_rows_and_no_more() -> None:
+    """Tables are the administrator's."""
+    *_, granted = mysql_statements("twinlens", Access.WRITE, password="new")
+    assert granted == "GRANT SELECT, INSERT, UPDATE, DELETE ON `twinlens`.* TO 'twinlens_writer'@'%'"

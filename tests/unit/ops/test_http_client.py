@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from ops.http_client import ApiAway, ApiClient, ApiRefused
-from ops.search import api_url
+from ops.installation import api_url
 from schemas.settings import ApiSettings
 
 PROBLEM = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.pictures import PathProblem, Source, find_sources
+from ops.pictures import PathProblem, SkippedFile, Source, find_sources
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -38,6 +38,22 @@ def test_everything_takes_files_of_every_name(tmp_path: Path) -> None:
     """A picture without an ending can be added too."""
     touch(tmp_path, "picture", "a.jpg")
     assert keys(tmp_path, everything=True) == ["a.jpg", "picture"]
+
+
+def test_what_is_left_out_is_told_with_the_reason(tmp_path: Path) -> None:
+    """Other names, hidden files and folders, what is no file, and what would not be indexed: each says why."""
+    touch(tmp_path, "a.jpg", "notes.txt", ".git/b.jpg", ".c.jpg", "@eaDir/a.jpg")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "nowhere")
+    told: list[SkippedFile] = []
+    found = find_sources([tmp_path], prefix="p/", excludes=lambda key: "@eaDir" in key, left_out=told.append)
+    assert [source.key for source in found] == ["p/a.jpg"]
+    assert {(one.path.relative_to(tmp_path).as_posix(), one.reason) for one in told} == {
+        ("notes.txt", "no picture's name"),
+        (".git", "hidden"),
+        (".c.jpg", "hidden"),
+        ("@eaDir/a.jpg", "objects.exclude"),
+        ("link.jpg", "no regular file"),
+    }
 
 
 def test_a_named_file_is_always_taken(tmp_path: Path) -> None:

@@ -16,24 +16,24 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from typer.main import get_command
 
 from ops.cli import app
-from ops.predecessor import PAGE, Copier, Outcome, Picture, Result, Rows
+from ops.predecessor import PAGE, Copier, Outcome, PredecessorPicture, Result, Rows
 from schemas.errors import ObjectStoreOutage
 from schemas.records import EXTERNAL_ID, ObjectRef
 from schemas.settings import DatabaseSettings, RetrySettings
 from stores.catalog.engine import create_engine
 from stores.objects.left_out import LeftOut
 from stores.objects.memory import MemoryObjects
-from streams.patience import Outages, Patience
+from streams.common.backoff import OutageRetry, Outages
 
 OLD, NEW = "old", "pictures"
 DATA = b"a picture"
 MD5 = hashlib.md5(DATA, usedforsecurity=False).hexdigest()
-PATIENCE = Patience(RetrySettings(budget_s=0.1, wait_initial_s=0.01, wait_max_s=0.01, wait_jitter_s=0), Outages())
+PATIENCE = OutageRetry(RetrySettings(budget_s=0.1, wait_initial_s=0.01, wait_max_s=0.01, wait_jitter_s=0), Outages())
 
 
-def old_picture(**changes: Any) -> Picture:
+def old_picture(**changes: Any) -> PredecessorPicture:
     """A row of the predecessor's, whose object is there."""
-    return Picture(7, "uuid-7", MD5, "beach.jpg", f"meta/image/{MD5}.jpg")._replace(**changes)
+    return PredecessorPicture(7, "uuid-7", MD5, "beach.jpg", f"meta/image/{MD5}.jpg")._replace(**changes)
 
 
 def stores() -> tuple[MemoryObjects, MemoryObjects]:
@@ -46,7 +46,7 @@ def stores() -> tuple[MemoryObjects, MemoryObjects]:
 def copier(source: MemoryObjects, objects: MemoryObjects, **changes: Any) -> Copier:
     """From the one store into the other."""
     parts: dict[str, Any] = {"prefix": "", "left_out": LeftOut(["**/Thumbs.db"]), "max_bytes": 100, "dry_run": False}
-    return Copier(source, OLD, objects, NEW, patience=PATIENCE, **{**parts, **changes})
+    return Copier(source, OLD, objects, NEW, retry=PATIENCE, **{**parts, **changes})
 
 
 async def test_a_picture_gets_an_object_of_its_own() -> None:
@@ -148,7 +148,7 @@ async def test_an_outage_is_nobodys_missing_object() -> None:
 @pytest.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
     """A database with the predecessor's table, as far as it is read, with more rows than a page."""
-    engine = create_engine(DatabaseSettings(url=SecretStr(f"sqlite+aiosqlite:///{tmp_path}/old.db")))
+    engine = create_engine(DatabaseSettings(url=SecretStr(f"sqlite+aiosqlite:///{tmp_path}/old.db")), may_create=True)
     async with engine.begin() as connection:
         columns = (
             "id INTEGER PRIMARY KEY, file_path TEXT, file_name TEXT, milvus_id INT, hash_code TEXT, meta_uuid TEXT"
@@ -166,7 +166,7 @@ async def test_rows_are_read_in_pages_by_their_ids(engine: AsyncEngine) -> None:
     pages = [page async for page in rows.pages(after=3)]
     assert [len(page) for page in pages] == [PAGE, 1]
     assert [picture.id for page in pages for picture in page] == list(range(6, 3 * (PAGE + 3), 3))
-    assert pages[0][0] == Picture(6, "uuid", "md5", "2.jpg", "path")
+    assert pages[0][0] == PredecessorPicture(6, "uuid", "md5", "2.jpg", "path")
     assert (await rows.count(), await rows.count(after=3)) == (PAGE + 2, PAGE + 1)
 
 

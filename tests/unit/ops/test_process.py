@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from ops.embedded.alongside import alongside
 from ops.embedded.errors import StackError
 from ops.embedded.process import Process, Program
 from ops.embedded.supervisor import supervise
-from tests.contracts.waiting import until
+from schemas.task_groups import run_with_background
+from tests.harness.waiting import until
 
 FOR_EVER = "import time; print('up', flush=True); time.sleep(600)"
 STUBBORN = """
@@ -37,7 +37,7 @@ from ops.embedded.process import Process, Program
 async def yes(): return True
 async def main():
     process = Process(Program("child", [sys.executable, "-c", sys.argv[2]], Path(sys.argv[1]), yes))
-    await process.launch()
+    process.launch()
     print(process.pid, flush=True)
     await asyncio.sleep(600)
 asyncio.run(main())
@@ -88,7 +88,7 @@ async def test_a_process_is_waited_for(tmp_path: Path, started: list[Process]) -
     """It counts as ready when its probe says so, and its output goes to its log."""
     process = Process(program(FOR_EVER, tmp_path / "log"))
     started.append(process)
-    await process.launch()
+    process.launch()
     await process.wait_ready()
     assert process.pid is not None
     assert (tmp_path / "log").read_text() == "up\n"
@@ -98,7 +98,7 @@ async def test_one_that_ends_while_starting_is_told_with_its_log(tmp_path: Path,
     """The reason is in the message, not only in a file."""
     process = Process(program("print('no such disk'); raise SystemExit(3)", tmp_path / "log"))
     started.append(process)
-    await process.launch()
+    process.launch()
     with pytest.raises(StackError, match=r"(?s)child ended \(exit code 3\).*no such disk"):
         await process.wait_ready()
 
@@ -107,7 +107,7 @@ async def test_one_that_never_gets_ready_is_told(tmp_path: Path, started: list[P
     """Nobody waits for ever."""
     process = Process(program("import time; time.sleep(600)", tmp_path / "log", start_s=0.3))
     started.append(process)
-    await process.launch()
+    process.launch()
     with pytest.raises(StackError, match="isn't ready after"):
         await process.wait_ready()
 
@@ -116,7 +116,7 @@ async def test_a_stubborn_process_and_its_children_are_killed(tmp_path: Path, st
     """Who does not heed SIGTERM gets SIGKILL, as a whole group."""
     process = Process(program(WITH_CHILD, tmp_path / "log", stop_s=0.5))
     started.append(process)
-    await process.launch()
+    process.launch()
     await process.wait_ready()
     child = int((tmp_path / "log").read_text().split()[-2])
     await process.stop()
@@ -124,6 +124,7 @@ async def test_a_stubborn_process_and_its_children_are_killed(tmp_path: Path, st
     assert process.pid is None
 
 
+@pytest.mark.slow
 async def test_children_end_with_a_killed_owner(tmp_path: Path) -> None:
     """After `kill -9` of the owner nothing of it runs on, not even what heeds no SIGTERM."""
     arguments = [sys.executable, "-c", OWNER, str(tmp_path / "log"), STUBBORN]
@@ -152,9 +153,9 @@ async def test_a_killed_process_is_started_again(tmp_path: Path, started: list[P
     """A signal says nothing against another try."""
     process = Process(program(FOR_EVER, tmp_path / "log"))
     started.append(process)
-    await process.launch()
+    process.launch()
     said: list[str] = []
-    await alongside(
+    await run_with_background(
         ended_by(process, signal.SIGKILL),
         supervise([process], said.append, irreplaceable=(), first_wait_s=0.01),
     )
@@ -171,7 +172,7 @@ async def test_what_can_not_go_on_ends_the_stack(
     """An outage is tried again a few times; a bug, and the end of what can't be replaced, are told at once."""
     process = Process(program(f"print('last words'); raise SystemExit({code})", tmp_path / "log"))
     started.append(process)
-    await process.launch()
+    process.launch()
     said: list[str] = []
     with pytest.raises(StackError, match=rf"(?s)child ended \(exit code {code}\).*last words"):
         await supervise([process], said.append, irreplaceable=irreplaceable, first_wait_s=0.001)

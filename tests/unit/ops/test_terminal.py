@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 import ops
-from ops.cli import complain
+from ops.commands.common import complained
 from ops.terminal import json_text, plain, shown, stdout, visible
 from schemas.errors import TwinlensError
+from schemas.exit_codes import ExitCode
 
 HOSTILE = "a\x1b]0;title\x07\x9b2J\u202egpj.\u2028\n[bold]x"
 STEERING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\u2028]")
@@ -58,7 +59,7 @@ def test_a_console_shows_escapes_and_no_markup(capsys: pytest.CaptureFixture[str
     """In lines of markup, and as text of several lines."""
     stdout().print(f"[dim]{shown(HOSTILE)}[/]", soft_wrap=True)
     stdout().print(plain(HOSTILE), soft_wrap=True)
-    complain("error", TwinlensError(HOSTILE))
+    complained("error", TwinlensError(HOSTILE), ExitCode.ERROR)
     out, err = capsys.readouterr()
     for text in (out, err):
         assert not STEERING.search(text)

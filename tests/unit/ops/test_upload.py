@@ -14,7 +14,7 @@ from schemas.settings import LimitSettings, RetrySettings, Settings
 from stores.objects.folder import FolderObjects
 from stores.objects.memory import MemoryObjects
 from stores.objects.ports import ObjectWriter
-from streams.patience import Outages, Patience
+from streams.common.backoff import OutageRetry, Outages
 
 BUCKET = "pictures"
 QUICK = RetrySettings(budget_s=0.2, wait_initial_s=0.01, wait_max_s=0.01, wait_jitter_s=0)
@@ -31,7 +31,7 @@ async def upload(objects: ObjectWriter, wanted: list[Source], *, max_bytes: int 
     """Upload into the bucket, with little patience."""
     settings = Settings(limits=LimitSettings(max_object_bytes=max_bytes))
     advanced: list[int] = []
-    uploader = Uploader(objects, Patience(QUICK, Outages()), settings, BUCKET)
+    uploader = Uploader(objects, OutageRetry(QUICK, Outages()), settings, BUCKET)
     result = await uploader.upload(wanted, lambda: advanced.append(1))
     assert len(advanced) == len(wanted)
     return result
@@ -95,7 +95,7 @@ async def test_a_short_outage_is_waited_out(tmp_path: Path) -> None:
             super().began(dependency, error)
             objects.outage = False
 
-    uploader = Uploader(objects, Patience(QUICK, SeesItsEnd()), Settings(), BUCKET)
+    uploader = Uploader(objects, OutageRetry(QUICK, SeesItsEnd()), Settings(), BUCKET)
     result = await uploader.upload(sources(tmp_path, a=b"one"), lambda: None)
     assert [source.key for source in result.added] == ["a.jpg"]
 

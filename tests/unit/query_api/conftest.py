@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from query_api.app import create_app
 from schemas.settings import Settings
-from tests.unit.query_api.library import Library
+from tests.harness.library import Library
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import httpx
 
-from tests.unit.query_api.library import Library, picture
-from tests.unit.query_api.test_errors import assert_problem
+from tests.harness.library import Library, picture
+from tests.unit.query_api.problems import assert_problem
 
 
 async def test_two_uploads(client: httpx.AsyncClient) -> None:

@@ -13,9 +13,9 @@ from imaging.decoding import Pixels
 from imaging.embedding import Vectors
 from imaging.errors import EmbeddingError
 from imaging.model_spec import PixelSpec
-from query_api.cpu import CpuPool, EmbeddingQueue
 from query_api.errors import Overloaded
 from query_api.metrics import Metrics
+from query_api.sharing.cpu import CpuPool, EmbeddingQueue
 
 
 class _Gated:
@@ -108,16 +108,16 @@ async def test_pool_is_bounded_and_drops_what_nobody_waits_for() -> None:
     """The pool refuses what is too much, never runs a job that was cancelled before its turn, and recovers."""
     pool = CpuPool(threads=1, max_waiting=1, metrics=Metrics())
     go_on, ran = threading.Event(), []
-    first = asyncio.create_task(pool.run(lambda: go_on.wait(10)))
+    first = asyncio.create_task(pool.run("decode", lambda: go_on.wait(10)))
     await asyncio.sleep(0)
-    second = asyncio.create_task(pool.run(lambda: ran.append("second")))
+    second = asyncio.create_task(pool.run("decode", lambda: ran.append("second")))
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
-        await pool.run(lambda: ran.append("third"))
+        await pool.run("decode", lambda: ran.append("third"))
     second.cancel()
     await asyncio.gather(second, return_exceptions=True)
     await _reached(lambda: pool._jobs == 1)
-    await asyncio.gather(asyncio.create_task(pool.run(lambda: ran.append("fourth"))), _set(go_on), first)
+    await asyncio.gather(asyncio.create_task(pool.run("decode", lambda: ran.append("fourth"))), _set(go_on), first)
     assert ran == ["fourth"]
 
 

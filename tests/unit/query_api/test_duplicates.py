@@ -8,10 +8,11 @@ import httpx
 import numpy as np
 import pytest
 
-from query_api.duplicates import Group, near_groups
 from query_api.routes import duplicates as route
+from query_api.search.duplicates import Group, near_groups
 from stores.vectors.ports import Vector, VectorEntry
-from tests.unit.query_api.library import BUCKET, Library, picture
+from tests.harness.kinds import ALIKE, jpeg, png
+from tests.harness.library import BUCKET, Library, picture
 
 
 async def _all_groups(client: httpx.AsyncClient, query: str) -> list[dict[str, Any]]:
@@ -86,6 +87,7 @@ async def test_near_groups_hang_together_by_links(client: httpx.AsyncClient, lib
     assert len(await _all_groups(client, "kind=near&min_score=99")) == 1
 
 
+@pytest.mark.slow
 async def test_near_groups_do_not_depend_on_the_page_size_of_the_walk(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +101,7 @@ async def test_near_groups_do_not_depend_on_the_page_size_of_the_walk(
     await _arranged(library, vectors)
     outcomes = []
     for page in (1, 7, 64):
-        monkeypatch.setattr("query_api.duplicates._NEAR_PAGE", page)
+        monkeypatch.setattr("query_api.search.duplicates._NEAR_PAGE", page)
         steps = near_groups(library.catalog, library.vectors, bucket=None, min_score=90)
         groups: list[Group] = [step.group async for step in steps if step.group]
         outcomes.append([sorted(each.content.vector_id for each in group.contents) for group in groups])
@@ -119,3 +121,48 @@ async def test_a_page_ends_in_time(
     answer = (await client.get("/v1/duplicates?kind=near")).json()
     assert (answer["results"], answer["scanned"]) == ([], 1)
     assert answer["next_page_token"] is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ALIKE)
+async def test_what_only_looks_alike_forms_no_group(client: httpx.AsyncClient, library: Library, kind: str) -> None:
+    """Different pages of text and chats are one group by their scores, and none where links are verified."""
+    for number in range(6):
+        await library.add(f"{number}.png", png(ALIKE[kind](number)))
+    assert [group["size"] for group in await _all_groups(client, "kind=near")] == [6]
+    assert await _all_groups(client, "kind=near&verify=true") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [1, 20])
+async def test_verified_groups_hold_copies_alone(client: httpx.AsyncClient, library: Library, limit: int) -> None:
+    """Among pages of text that all score alike, the two that are copies are a group, found once and called verified."""
+    for number in range(5):
+        await library.add(f"{number}.png", png(ALIKE["text page"](number)))
+    await library.add("copy of 3.jpg", jpeg(ALIKE["text page"](3)))
+    [group] = await _all_groups(client, f"kind=near&verify=true&limit={limit}")
+    assert {image["key"] for image in group["images"]} == {"3.png", "copy of 3.jpg"}
+    assert (group["verified"], group["truncated"]) == (True, False)
+
+
+async def test_links_that_can_not_be_verified_hold_by_their_score(client: httpx.AsyncClient, library: Library) -> None:
+    """While the objects can't be read, groups are those of the scores, and don't call themselves verified."""
+    for number in range(3):
+        await library.add(f"{number}.png", png(ALIKE["chat"](number)))
+    library.objects.outage = True
+    [group] = await _all_groups(client, "kind=near&verify=true")
+    assert (group["size"], group["verified"]) == (3, False)
+
+
+async def test_a_group_takes_a_bounded_number_of_pairs(
+    client: httpx.AsyncClient, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond its bound a group is followed no further, and says so."""
+    for number in range(5):
+        await library.add(f"{number}.jpg", jpeg(ALIKE["text page"](3), 40 + 10 * number))
+    monkeypatch.setattr("query_api.search.duplicates.MAX_PAIRS", 4)
+    monkeypatch.setattr("query_api.search.duplicates._AT_ONCE", 1)
+    assert [group["size"] for group in await _all_groups(client, "kind=near&verify=true")] == [5]
+    monkeypatch.setattr("query_api.search.duplicates.MAX_PAIRS", 2)
+    group, *_ = await _all_groups(client, "kind=near&verify=true")
+    assert group["truncated"]

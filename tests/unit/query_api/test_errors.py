@@ -15,12 +15,11 @@ from fastapi import FastAPI
 from PIL import Image
 
 from query_api.app import create_app
-from query_api.problems import Problem
 from schemas.errors import CatalogOutage
 from schemas.settings import Settings
-from tests.unit.query_api.library import Library, picture
+from tests.harness.library import Library, picture
+from tests.unit.query_api.problems import ABSENT, assert_problem
 
-ABSENT = "0123456789abcdef0123456789abcdef"
 PNG = {"Content-Type": "image/png"}
 WRONG = [
     ("GET", "/nothing/here", {}, 404),
@@ -44,6 +43,9 @@ WRONG = [
     ("POST", "/v1/search", {"json": {"queries": []}}, 422),
     ("POST", "/v1/search", {"json": {"queries": [{"image_id": ABSENT}]}}, 404),
     ("POST", "/v1/search", {"json": {"queries": [{"image_id": "x"}]}}, 422),
+    ("POST", "/v1/search", {"json": {"queries": [{"upload": "u-nothing"}]}}, 410),
+    ("POST", "/v1/search?original_sha256=x", {"content": b"x", "headers": PNG}, 422),
+    ("GET", "/v1/images?limt=5", {}, 422),
     ("POST", "/v1/search", {"json": {"queries": [{"url": "http://127.0.0.1/"}]}}, 403),
     ("POST", "/v1/search", {"json": {"queries": [{"vector": [1.0, 2.0]}]}}, 422),
     ("POST", "/v1/search", {"json": {"queries": [{"vector": [0.0] * 512}]}}, 422),
@@ -52,6 +54,8 @@ WRONG = [
     ("GET", f"/v1/images/{ABSENT}/file", {}, 404),
     ("GET", f"/v1/images/{ABSENT}/thumbnail", {}, 404),
     ("GET", f"/v1/images/{ABSENT}/thumbnail?size=77", {}, 422),
+    ("POST", "/v1/thumbnail", {"files": {"file": ("a.png", b"GIF89a")}}, 422),
+    ("POST", "/v1/thumbnail?size=77", {"files": {"file": ("a.png", b"GIF89a")}}, 422),
     ("GET", f"/v1/images/{ABSENT}/similar", {}, 404),
     ("GET", "/v1/images?page_token=broken", {}, 422),
     ("GET", "/v1/images?limit=0", {}, 422),
@@ -77,21 +81,6 @@ WRONG = [
     ("POST", "/healthz", {}, 405),
     ("DELETE", "/metrics", {}, 405),
 ]
-
-
-def assert_problem(answer: httpx.Response, status: int) -> dict[str, Any]:
-    """The answer is a problem document with this status; its members."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    body: dict[str, Any] = answer.json()
-    problem = Problem.model_validate(body)
-    assert problem.status == status
-    assert problem.type == f"urn:twinlens:problem:{problem.code}"
-    assert problem.title
-    assert problem.detail
-    assert problem.request_id == answer.headers["x-request-id"]
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    return body
 
 
 @pytest.mark.parametrize(("method", "path", "options", "status"), WRONG)

@@ -10,12 +10,12 @@ from fastapi import FastAPI
 from PIL import Image
 
 from query_api.app import create_app
-from query_api.byte_ranges import parse_range
 from query_api.errors import RangeNotSatisfiable
+from query_api.http.byte_ranges import parse_range
 from schemas.records import ContentState, ObjectRef
 from schemas.settings import Settings
-from tests.unit.query_api.library import BUCKET, Library, picture
-from tests.unit.query_api.test_errors import assert_problem
+from tests.harness.library import BUCKET, Library, picture
+from tests.unit.query_api.problems import assert_problem
 
 
 async def test_file_is_the_object(client: httpx.AsyncClient, library: Library) -> None:
@@ -157,8 +157,7 @@ async def test_thumbnail_cache_is_bounded_and_used(library: Library) -> None:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         for image_id in [*ids, ids[-1]]:
             assert (await client.get(f"/v1/images/{image_id}/thumbnail")).status_code == 200
-    cache = app.state.services.thumbnails._kept
-    assert 0 < cache.currsize <= 6000
+    assert 0 < app.state.services.thumbnails.nbytes <= 6000
     hits = app.state.services.metrics.registry.get_sample_value("twinlens_api_thumbnail_cache_total", {"result": "hit"})
     assert hits == 1
 

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from query_api.gathered import GatheredVectors
-from query_api.gathering import Gathering
-from tests.unit.query_api.library import Library, picture
+from query_api.sharing.gathered import GatheredVectors
+from query_api.sharing.gathering import Gathering
+from tests.harness.library import Library, picture
 
 
 class _Gate:

@@ -6,11 +6,11 @@ import httpx
 import pytest
 
 from imaging.digest import digest_of
-from query_api.paging import make_token
+from query_api.http.paging import make_token
 from schemas.records import ContentState
 from stores.catalog.reading.ports import ImageFilter
-from tests.unit.query_api.library import Library, picture
-from tests.unit.query_api.test_errors import assert_problem
+from tests.harness.library import Library, picture
+from tests.unit.query_api.problems import assert_problem
 
 
 async def test_image_has_everything_that_is_known(client: httpx.AsyncClient, library: Library) -> None:
@@ -27,6 +27,16 @@ async def test_image_has_everything_that_is_known(client: httpx.AsyncClient, lib
         "thumbnail_url": f"/v1/images/{image_id}/thumbnail?v={digest.sha256[:12]}",
     }  # fmt: skip
     assert {name: body[name] for name in expected} == expected
+
+
+async def test_a_picture_that_is_there_in_part_says_so(client: httpx.AsyncClient, library: Library) -> None:
+    """Of a file that was cut short, an image's JSON says how much there is; of a whole one, that it is whole."""
+    data = picture(1, width=640, height=480, kind="JPEG")
+    whole = (await client.get(f"/v1/images/{await library.add('whole.jpg', data)}")).json()
+    part = (await client.get(f"/v1/images/{await library.add('part.jpg', data[: len(data) * 3 // 4])}")).json()
+    assert (whole["partial"], whole["decoded_share"]) == (False, None)
+    assert (part["partial"], part["height"]) == (True, 480)
+    assert 0.5 <= part["decoded_share"] < 1
 
 
 async def test_state_and_reason_are_told(client: httpx.AsyncClient, library: Library) -> None:

@@ -9,8 +9,8 @@ from imaging.digest import digest_of
 from query_api.app import create_app
 from schemas.records import ContentState
 from schemas.settings import Settings
-from tests.unit.query_api.library import Library, picture
-from tests.unit.query_api.test_errors import assert_problem
+from tests.harness.library import Library, picture
+from tests.unit.query_api.problems import assert_problem
 
 IMAGE_MEMBERS = {
     "id", "meta_uuid", "hash_code", "milvus_id", "file_name", "file_path", "created_at", "updated_at", "file_url",

@@ -12,13 +12,14 @@ import httpx
 import pytest
 from hypothesis import given, strategies
 
-from query_api.protocol import HEAD_TIMEOUT_S
-from tests.fuzzing import fuzz, fuzz_settings
-from tests.integration.query_service import Service, service
+from query_api.http.protocol import HEAD_TIMEOUT_S
+from tests.harness.fuzzing import fuzz, fuzz_settings
+from tests.harness.query_service import Service, service
 
 KEY_HASH = "0" * 64
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+SIGN_IN = b"POST /v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n"
 MEGABYTE = 1024 * 1024
 
 
@@ -60,6 +61,9 @@ def _answer(running: Service, *pieces: bytes, timeout_s: float = HEAD_TIMEOUT_S 
         pytest.param([GET, b"X: y\r\n" * 120, b"\r\n"], id="a few headers too many"),
         pytest.param([b"GET /healthz?" + b"x" * 8 * MEGABYTE + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"], id="address"),
         pytest.param([GET, b"\r\n" + GET + b"X-Large: " + b"x" * 8 * MEGABYTE + b"\r\n\r\n"], id="second request"),
+        pytest.param(
+            [SIGN_IN, b"x" * 60_000 + GET + b"X-Large: " + b"x" * 8 * MEGABYTE + b"\r\n\r\n"], id="behind a body"
+        ),
     ],
 )
 def test_heads_are_bounded(running: Service, pieces: list[bytes]) -> None:
@@ -88,6 +92,7 @@ def test_trailers_are_bounded(running: Service) -> None:
     assert running.process.memory("VmHWM") - before < 8 * MEGABYTE
 
 
+@pytest.mark.slow
 def test_whoever_sends_nothing_more_is_let_go(running: Service) -> None:
     """Without a request, in the middle of one's head, or in that of a body that was refused."""
     sent = [b"", b"GET / HTTP/1.1\r\nHost: local", POST + b"Content-Length: 1000000\r\n\r\nx"]
@@ -98,6 +103,7 @@ def test_whoever_sends_nothing_more_is_let_go(running: Service) -> None:
     assert [answer.split(b"\r\n")[0] for answer in answers] == [b"", b"", b"HTTP/1.1 413 Request Entity Too Large"]
 
 
+@pytest.mark.slow
 def test_a_nested_body_without_a_key_costs_no_memory(running: Service) -> None:
     """Sixty megabytes of brackets are refused before they are parsed."""
     before = running.process.memory("VmHWM")

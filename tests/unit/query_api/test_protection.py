@@ -11,11 +11,11 @@ import httpx
 import pytest
 
 from query_api import new_key
-from query_api.access import hash_of
 from query_api.app import create_app
+from query_api.http.access import hash_of
 from schemas.settings import Settings
-from tests.unit.query_api.library import Library, picture
-from tests.unit.query_api.test_errors import assert_problem
+from tests.harness.library import Library, picture
+from tests.unit.query_api.problems import assert_problem
 
 
 @asynccontextmanager
@@ -36,6 +36,19 @@ async def test_api_keys(library: Library) -> None:
             assert_problem(await client.get(path, headers={"Authorization": "Bearer wrong"}), 401)
         for path in ("/healthz", "/docs", "/openapi.json", "/v1/session"):
             assert (await client.get(path)).status_code == 200
+
+
+@pytest.mark.parametrize("ours", [{"X-API-Key": "s3cret"}, {"Cookie": "twinlens_key=s3cret"}])
+async def test_a_proxys_own_token_outranks_no_valid_key(library: Library, ours: dict[str, str]) -> None:
+    """A proxy that asks for a bearer token passes it on: a valid key in the header or the cookie counts all the same,
+    and a wrong one beside a wrong token does not.
+    """
+    async with _client(library, key_hashes={"shop": hash_of("s3cret")}) as client:
+        proxy = {"Authorization": "Bearer a-token-of-the-proxy"}
+        assert (await client.get("/v1/stats", headers={**proxy, **ours})).status_code == 200
+        assert (await client.get("/v1/stats", headers={"Authorization": "Basic eDp5", **ours})).status_code == 200
+        wrong = {name: value.replace("s3cret", "wrong") for name, value in ours.items()}
+        assert_problem(await client.get("/v1/stats", headers={**proxy, **wrong}), 401)
 
 
 async def test_key_is_checked_before_the_body(library: Library) -> None:

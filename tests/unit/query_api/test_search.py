@@ -10,10 +10,10 @@ import httpx
 import pytest
 from PIL import Image
 
-from query_api import search
+from query_api.search import search
 from schemas.records import ContentState
 from stores.vectors.ports import Vector, VectorHit
-from tests.unit.query_api.library import Library, picture
+from tests.harness.library import Library, picture
 
 
 def _recompressed(data: bytes) -> bytes:

@@ -9,13 +9,13 @@ import structlog
 from fastapi import FastAPI
 from sqlalchemy import insert
 
-from query_api.outage_log import OutageLog
+from query_api.sharing.outage_log import OutageLog
 from schemas.patrol import PatrolRound, Rule, last_round_name
 from schemas.records import ContentState
 from schemas.settings import Settings
 from schemas.tables import progress
-from tests.unit.query_api.library import BUCKET, Library, picture
-from tests.unit.query_api.test_errors import assert_problem
+from tests.harness.library import BUCKET, Library, picture
+from tests.unit.query_api.problems import assert_problem
 
 
 async def test_counts(client: httpx.AsyncClient, library: Library, settings: Settings) -> None:
@@ -127,7 +127,7 @@ def test_an_outage_is_logged_once_a_minute() -> None:
         log.back("catalog")
         log.back("catalog")
     said = [line["event"] for line in lines]
-    assert said == ["dependency_away", "dependency_away", "dependency_back"]
+    assert said == ["dependency_down", "dependency_down", "dependency_back"]
     assert lines[1]["unlogged"] == 59
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import httpx
 import pytest
 
-from query_api.access import hash_of
 from query_api.app import create_app
-from query_api.body_guard import OPEN_BODY_BYTES
+from query_api.http import admission
+from query_api.http.access import hash_of
+from query_api.http.body_guard import OPEN_BODY_BYTES
+from query_api.http.open_rate import A_SECOND, BURST, OpenRate
 from schemas.settings import Settings
-from tests.unit.query_api.library import Library, picture
-from tests.unit.query_api.test_errors import assert_problem
+from tests.harness.library import Library, picture
+from tests.unit.query_api.problems import assert_problem
 
 KEYS = {"shop": hash_of("s3cret"), "other": hash_of("0ther")}
 SHOP, OTHER = {"X-API-Key": "s3cret"}, {"X-API-Key": "0ther"}
@@ -156,9 +159,7 @@ async def test_readiness_is_looked_at_once_a_second(library: Library) -> None:
     assert looks == 1
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:6200", "", "[::1", "10.0.0.1"]
-)
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:6200", "", "[::1"])
 @pytest.mark.parametrize("path", ["/v1/images", "/meta/image", "/", "/metrics", "/v1/session"])
 async def test_a_strange_host_is_not_answered(library: Library, host: str, path: str) -> None:
     """A page whose name was made to lead here (DNS rebinding) reads nothing, and writes its name into no link."""
@@ -176,6 +177,16 @@ async def test_known_hosts_are_answered(library: Library, host: str) -> None:
     settings = {"public_url": "https://Pictures.example.org/base", "allowed_hosts": ["twinlens.lan"]}
     async with _clients(library, **settings) as [client]:
         assert (await client.get("/v1/images", headers={"Host": host})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/metrics", 200), ("/v1/images", 421), ("/meta/image", 421), ("/", 421), ("/v1/session", 421)]
+)
+async def test_only_metrics_are_answered_under_any_address(library: Library, path: str, status: int) -> None:
+    """Prometheus asks each process by its address; what has links is answered under known names alone."""
+    async with _clients(library) as [client]:
+        for host in ("10.0.0.1", "10.0.0.1:6200", "[fd00::1]:6200"):
+            assert (await client.get(path, headers={"Host": host})).status_code == status
 
 
 async def test_health_is_answered_under_any_host(library: Library) -> None:
@@ -198,3 +209,86 @@ async def test_shared_caches_keep_no_thumbnail_that_needs_a_key(
         assert (first.status_code, again.status_code) == (200, 304)
         for answer in (first, again):
             assert answer.headers["cache-control"] == f"{whose}, max-age=31536000, immutable"
+
+
+@pytest.fixture
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No time passes for what strangers may ask: on a busy machine they would be given more meanwhile."""
+    monkeypatch.setattr(admission, "OpenRate", lambda: OpenRate(lambda: 0.0))
+
+
+@pytest.mark.usefixtures("stopped_clock")
+async def test_strangers_have_a_rate(library: Library) -> None:
+    """An address without a key that asks on and on is refused and slowed down, whatever is open to it; another address,
+    key holders behind the same one, and health checks are not.
+    """
+    async with _clients(library, "192.0.2.7", "192.0.2.8", key_hashes=KEYS) as [flood, other]:
+        statuses = {(await flood.get("/v1/images")).status_code for _ in range(BURST)}
+        assert statuses == {401}
+        began = time.monotonic()
+        answers = await asyncio.gather(*[flood.get(path) for path in ("/", "/v1/images", "/nothing") for _ in range(5)])
+        assert {answer.status_code for answer in answers} == {429}
+        assert time.monotonic() - began > 0.4
+        assert (await other.get("/")).status_code == 200
+        assert (await flood.get("/v1/images", headers=SHOP)).status_code == 200
+        assert (await flood.get("/healthz")).status_code == 200
+
+
+@pytest.mark.usefixtures("stopped_clock")
+async def test_whoever_is_slowed_down_takes_no_place(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While an address that asks too often waits for its refusal, strangers from elsewhere can sign in."""
+    monkeypatch.setattr(admission, "_HELD_BACK_S", 5)
+    async with _clients(library, "192.0.2.7", "192.0.2.8", key_hashes=KEYS) as [flood, other]:
+        for _ in range(BURST):
+            await flood.get("/v1/images")
+        waiting = [asyncio.create_task(flood.get("/v1/images")) for _ in range(40)]
+        await asyncio.sleep(0)
+        answer = await other.post("/v1/session", json={"api_key": "s3cret"})
+        assert answer.status_code in (200, 204)
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/images", "/v1/search", "/v1/thumbnail", "/sample/file", "/meta/image/x", "/v1/no"]
+)
+async def test_without_a_key_nothing_is_told_of_routes(library: Library, path: str) -> None:
+    """Whether a route or an image is there, and what it takes, is told to key holders only, whatever the method."""
+    async with _clients(library, key_hashes=KEYS) as [client]:
+        for method in ("GET", "POST", "DELETE"):
+            answer = await client.request(method, path)
+            assert_problem(answer, 401)
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_addresses_are_given_their_tokens_back() -> None:
+    """So many a second, and never more than a burst of them; each address has its own."""
+    now = 0.0
+    rate = OpenRate(lambda: now)
+    assert [rate.takes("one") for _ in range(BURST + 1)] == [True] * BURST + [False]
+    assert rate.takes("other")
+    now = 0.5
+    assert [rate.takes("one") for _ in range(A_SECOND // 2 + 1)] == [True] * (A_SECOND // 2) + [False]
+    now = 1e6
+    assert [rate.takes("one") for _ in range(BURST + 1)] == [True] * BURST + [False]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"queries":[{' + b",".join(b'"%x":0' % number for number in range(180_000)) + b"}]}",
+        b'{"queries":[{"vector":[' + b'"",' * 600_000 + b"0]}]}",
+        b"{" + b",".join(b'"%x":0' % number for number in range(180_000)) + b"}",
+        b'{"queries":' + b"[" * 1_000_000,
+    ],
+    ids=["names in a query", "no numbers", "names beside the queries", "nested"],
+)
+async def test_a_body_of_many_faults_costs_little(library: Library, body: bytes) -> None:
+    """Two megabytes of JSON that is no query are refused within a moment, and not every fault is told."""
+    async with _clients(library) as [client]:
+        began = time.process_time()
+        answer = await client.post("/v1/search", content=body, headers=JSON)
+        assert time.process_time() - began < 1
+        assert_problem(answer, 422)
+        assert len(answer.content) < 4096

@@ -9,20 +9,22 @@ from typing import Any, cast
 
 import httpx
 import pytest
+import structlog
 from fastapi import FastAPI
 from starlette.routing import Route
 from starlette.types import Message
 
 from query_api.app import create_app
-from query_api.services import Ports
+from query_api.services import ReadingPorts
 from schemas.settings import Settings
-from tests.unit.query_api.library import Library, picture
-from tests.unit.query_api.test_errors import assert_problem
+from tests.harness.library import Library, picture
+from tests.unit.query_api.problems import assert_problem
 
 SOME_ID = "0" * 32
 NEEDED: dict[str, dict[str, Any]] = {
     "GET /v1/compare": {"params": {"a": SOME_ID, "b": SOME_ID}},
     "POST /v1/compare": {"files": {"a": (None, SOME_ID), "b": (None, SOME_ID)}},
+    "POST /v1/thumbnail": {"files": {"file": picture(1)}},
     "POST /v1/search": {"json": {"queries": [{"image_id": SOME_ID}]}},
     "POST /sample/file": {"files": {"file": picture(1)}},
 }
@@ -32,6 +34,7 @@ ASK_NOBODY = {
     *(f"{method} /v1/session" for method in ("GET", "POST", "DELETE")),
     "GET /healthz",
     "GET /metrics",
+    "POST /v1/thumbnail",
     "POST /meta/image/file",
     "DELETE /meta/image/{_rest:path}",
     "DELETE /meta/image",
@@ -66,7 +69,7 @@ class Silent:
 
 def _app(silent: Silent, **api: Any) -> FastAPI:
     port = cast("Any", silent)
-    return create_app(Settings.model_validate({"api": api}), Ports(port, port, port, port))
+    return create_app(Settings.model_validate({"api": api}), ReadingPorts(port, port, port, port))
 
 
 def _routes(routes: Iterable[Any]) -> Iterator[str]:
@@ -134,6 +137,31 @@ async def test_no_route_works_for_a_client_that_has_gone(route: str) -> None:
     assert (silent.waiting, sent[0]["status"]) == (0, 499)
 
 
+@pytest.mark.parametrize("kind", ["image/png", "multipart/form-data; boundary=x"])
+async def test_a_client_that_stops_sending_is_no_error(kind: str) -> None:
+    """An upload that is stopped half-way, as the page's button does, ends quietly, as one that nobody waits for."""
+    body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n' + picture(1)[:40]
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/search", "query_string": b"", "client": ("127.0.0.1", 1),
+        "headers": [(b"host", b"localhost"), (b"content-type", kind.encode()), (b"content-length", b"5000")],
+        "server": ("localhost", 80), "scheme": "http", "http_version": "1.1", "root_path": "", "asgi": {},
+    }  # fmt: skip
+    beginning: Message = {"type": "http.request", "body": body, "more_body": True}
+    messages = iter([beginning, {"type": "http.disconnect"}])
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return next(messages)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    with structlog.testing.capture_logs() as logged:
+        await _app(Silent())(scope, receive, send)
+    assert sent[0]["status"] == 499
+    assert [entry["event"] for entry in logged if entry["log_level"] == "error"] == []
+
+
 async def test_fifty_status_pages_cost_what_one_does(library: Library, settings: Settings) -> None:
     """What all look at is read once, and again when it is a second old."""
     await library.add("a.png", picture(1))
@@ -171,7 +199,7 @@ async def test_bytes_for_thumbnails_count_before_they_are_read(library: Library)
     image_id = await library.add("a.png", picture(1))
     silent, read = Silent(), library.objects.read
     url = f"/v1/images/{image_id}/thumbnail"
-    for room, limit_s, code, times in ((100, 60, "overloaded", 0), (1_000_000, 0.3, "timeout", 1)):
+    for room, limit_s, code, times in ((100, 60, "overloaded", 0), (1_000_000, 2, "timeout", 1)):
         app = create_app(
             Settings.model_validate({"api": {"max_bytes_in_flight": room, "request_timeout_s": limit_s}}), library.ports
         )

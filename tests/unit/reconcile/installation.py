@@ -1,54 +1,29 @@
-"""An installation in memory: the real handlers over the in-memory ports, with reconcile beside them."""
+"""An installation in memory whose bucket is compared with the catalog, and which decodes and embeds real pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
 from imaging.histogram import HistogramEmbedder
-from schemas.records import ObjectRef
 from schemas.settings import LimitSettings, ReconcileSettings, RetrySettings, Settings
 from schemas.topics import Topics
-from stores.broker.memory import MemoryBacklog, MemoryOutbox
-from stores.broker.ports import OutgoingMessage
+from stores.broker.memory import MemoryOutbox
 from stores.catalog.memory import MemoryCatalog
 from stores.objects.left_out import LeftOut, VisibleObjects
-from stores.objects.memory import MemoryObjects
 from stores.vectors.memory import MemoryVectors
 from stores.vectors.ports import VectorEntry
-from streams.deliveries import DeadLetters, Delivery
-from streams.index import Index
-from streams.inference import InferenceThreads
-from streams.ingest import Ingest
-from streams.patience import Outages, Patience
-from streams.ports import Ports
-from streams.reconcile.drift import Report
-from streams.reconcile.run import Reconciliation, Scope
-
-BUCKET = "pictures"
+from streams.common.backoff import OutageRetry, Outages
+from streams.index.inference import InferenceThreads
+from streams.repair.drift import Report
+from streams.repair.reconcile import Reconciliation, Scope
+from tests.harness.installation import AT_ONCE, BUCKET, Installation, ref
 
 
-class ManualClock:
-    """Time that passes only when a test says so."""
-
-    def __init__(self) -> None:
-        self.moment = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        """The moment, a microsecond later each time, as on a real machine."""
-        self.moment += timedelta(microseconds=1)
-        return self.moment
-
-    async def sleep(self, seconds: float) -> None:
-        """Let the time pass at once."""
-        self.moment += timedelta(seconds=seconds)
-
-
-class Installation:
-    """Bucket, catalog, vectors, and workers that run when told to."""
+class Reconciled(Installation):
+    """Bucket, catalog and vectors, of which nobody is told what happens in the bucket."""
 
     def __init__(
         self,
@@ -58,41 +33,22 @@ class Installation:
         outbox: MemoryOutbox | None = None,
         buckets: Sequence[str] = (BUCKET,),
     ) -> None:
-        self.clock = ManualClock()
-        self.objects = MemoryObjects(buckets, clock=lambda: self.clock.moment)
         self.catalog = MemoryCatalog()
-        self.vectors = vectors or MemoryVectors(
-            model_name=HistogramEmbedder.model_name, dimension=HistogramEmbedder.dimension
+        model, dimension = HistogramEmbedder.model_name, HistogramEmbedder.dimension
+        super().__init__(
+            self.catalog,
+            settings=Settings(limits=limits or LimitSettings(), retry=AT_ONCE),
+            buckets=buckets,
+            vectors=vectors or MemoryVectors(model_name=model, dimension=dimension),
+            outbox=outbox,
         )
-        self.outbox = outbox or MemoryOutbox()
-        self.settings = Settings(
-            limits=limits or LimitSettings(),
-            retry=RetrySettings(budget_s=30, wait_initial_s=0, wait_max_s=0, wait_jitter_s=0),
-        )
-        left_out = LeftOut(self.settings.objects.exclude)
-        self.ports = Ports(
-            objects=VisibleObjects(self.objects, left_out),
-            catalog=self.catalog,
-            vectors=self.vectors,
-            outbox=self.outbox,
-            backlog=MemoryBacklog(),
-            topics=Topics("t."),
-            limits=self.settings.limits,
-            sweep=self.settings.sweep,
-            copy_threshold=80,
-            left_out=left_out,
-            clock=self.clock,
-        )
-        self.patience = Patience(self.settings.retry, Outages(self.clock))
-        self._handled = 0
+        self.topics = Topics("t.")
+        self.ports = replace(self.ports, topics=self.topics, copy_threshold=80)
+        self.exclude(*self.settings.objects.exclude)
 
     def put(self, key: str, data: bytes) -> None:
-        """Store an object of which nobody is told."""
-        self.objects.put_now(ObjectRef(BUCKET, key), data)
-
-    def delete(self, key: str) -> None:
-        """Delete an object of which nobody is told."""
-        self.objects.delete_now(ObjectRef(BUCKET, key))
+        """Store an object."""
+        self.objects.put_now(ref(key), data)
 
     def exclude(self, *globs: str) -> None:
         """Leave out what these globs match from now on, and nothing else."""
@@ -107,23 +63,9 @@ class Installation:
 
     async def work(self) -> None:
         """Let the workers handle everything that was sent, until nothing is left."""
-        aside = DeadLetters(self.ports, self.patience, "ingest", self.settings.kafka.max_message_bytes)
-        ingest = Ingest(self.ports, self.patience, aside, self.settings)
-        inference = InferenceThreads(HistogramEmbedder(), self.settings.limits, decode_threads=1)
-        index = Index(
-            self.ports,
-            self.patience,
-            replace(aside, stage="index"),
-            self.settings.index,
-            inference,
-            buckets=self.settings.objects.buckets,
-        )
+        self.inference = inference = InferenceThreads(HistogramEmbedder(), self.settings.limits, decode_threads=1)
         try:
-            while self._handled < len(self.outbox.sent):
-                fresh = self.outbox.sent[self._handled :]
-                self._handled = len(self.outbox.sent)
-                await ingest.handle(_deliveries(fresh, self.ports.topics.bucket_events))
-                await index.handle(_deliveries(fresh, self.ports.topics.contents))
+            await super().work()
         finally:
             inference.close()
 
@@ -134,15 +76,15 @@ class Installation:
         scope = Scope(BUCKET, prefix, dry_run, force)
         return [report async for report in self.reconciliation(page=page, rate=rate).run(scope)][-1]
 
-    def impatience(self) -> Patience:
+    def impatience(self) -> OutageRetry:
         """Waits out no outage that lasts."""
         settings = RetrySettings(budget_s=0.001, wait_initial_s=0, wait_max_s=0, wait_jitter_s=0)
-        return Patience(settings, Outages(self.clock))
+        return OutageRetry(settings, Outages(self.clock))
 
     def reconciliation(self, *, page: int = 3, rate: int = 1_000_000) -> Reconciliation:
         """Small pages, so that a few objects make many."""
         settings = ReconcileSettings(rate=rate)
-        return Reconciliation(self.ports, self.patience, settings, sleep=self.clock.sleep, page=page)
+        return Reconciliation(self.ports, self.retry, settings, sleep=self.clock.sleep, page=page)
 
     def agrees(self) -> bool:
         """Whether bucket, catalog and vectors say the same."""
@@ -153,11 +95,3 @@ class Installation:
         return (
             present == known and referred == set(self.catalog.content_rows) and indexed == set(self.vectors.present())
         )
-
-
-def _deliveries(messages: Sequence[OutgoingMessage], topic: str) -> list[Delivery]:
-    return [
-        Delivery(topic, 0, offset, message.key, message.value, message.headers)
-        for offset, message in enumerate(messages)
-        if message.topic == topic
-    ]

@@ -13,20 +13,21 @@ from schemas.messages import ImageChanged, encode_key
 from schemas.patrol import last_round_name
 from schemas.records import ImageState, ObjectRef
 from schemas.settings import ObjectSettings
-from streams.forget import Forgotten, count_what_is_known, forget
-from streams.hints import content_hint, object_hint
-from streams.reconcile.run import Scope
-from streams.sweep import sweep
-from tests.unit.pictures import picture
-from tests.unit.reconcile.installation import BUCKET, Installation
+from streams.common.hints import content_hint, object_hint
+from streams.repair.forget import Forgotten, count_what_is_known, forget
+from streams.repair.reconcile import Scope
+from streams.repair.sweep import sweep
+from tests.harness.installation import BUCKET
+from tests.harness.pictures import picture
+from tests.unit.reconcile.installation import Reconciled
 
 OTHER = "other"
 PICTURES = 3
 
 
-async def of_two_buckets() -> Installation:
+async def of_two_buckets() -> Reconciled:
     """An installation with three pictures in each of two buckets, all indexed, and a vector too many in one."""
-    installation = Installation()
+    installation = Reconciled()
     await installation.objects.ensure_bucket(OTHER)
     index_only(installation, BUCKET, OTHER)
     for bucket in (BUCKET, OTHER):
@@ -39,19 +40,19 @@ async def of_two_buckets() -> Installation:
     return installation
 
 
-def index_only(installation: Installation, *buckets: str) -> None:
+def index_only(installation: Reconciled, *buckets: str) -> None:
     """Restart with these buckets in the settings."""
     objects = ObjectSettings(buckets=buckets)
     installation.settings = installation.settings.model_copy(update={"objects": objects})
     installation.catalog.buckets = buckets
 
 
-async def forget_all(installation: Installation, bucket: str) -> Forgotten:
+async def forget_all(installation: Reconciled, bucket: str) -> Forgotten:
     """Forget a bucket, to the end."""
-    return [done async for done in forget(bucket, installation.ports, installation.patience)][-1]
+    return [done async for done in forget(bucket, installation.ports, installation.retry)][-1]
 
 
-def rows_of(installation: Installation, bucket: str) -> tuple[int, int, int]:
+def rows_of(installation: Reconciled, bucket: str) -> tuple[int, int, int]:
     """How many images, contents and vectors there are."""
     images = [row for row in installation.catalog.image_rows.values() if row.bucket == bucket]
     contents = [row for row in installation.catalog.content_rows.values() if row.bucket == bucket]
@@ -103,7 +104,7 @@ async def test_forgetting_leaves_nothing_but_the_other_buckets() -> None:
 async def test_forgetting_can_be_broken_off_at_any_step(steps: int) -> None:
     """Whoever begins again comes to the same end."""
     installation = await of_two_buckets()
-    run = forget(BUCKET, installation.ports, installation.patience)
+    run = forget(BUCKET, installation.ports, installation.retry)
     for _ in range(steps):
         await anext(run)
     await forget_all(installation, BUCKET)
@@ -127,7 +128,7 @@ async def test_no_row_goes_before_its_vector() -> None:
 class ObjectComesBack:
     """Retries nothing; once no image is left, a worker that was not restarted adds one."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Reconciled) -> None:
         self._installation = installation
         self._came_back = False
 

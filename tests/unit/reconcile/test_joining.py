@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import ObjectStoreOutage
-from streams.reconcile.joining import Reopened, join
+from streams.repair.joining import Reopened, join
 
 Positions = st.lists(st.integers(min_value=0, max_value=60), unique=True).map(sorted)
 

@@ -12,11 +12,12 @@ from schemas.errors import ConfigurationError, ObjectStoreOutage
 from schemas.patrol import last_round_name
 from schemas.records import ObjectRef
 from schemas.settings import ObjectSettings, PatrolSettings
-from streams.hints import object_hint
-from streams.reconcile.patrol import BACKLOG, LONGEST_WAIT_S, PAUSE_S, Patrol, Surroundings
-from streams.reconcile.run import Scope
-from tests.unit.pictures import picture
-from tests.unit.reconcile.installation import BUCKET, Installation
+from streams.common.hints import object_hint
+from streams.repair.patrol import BACKLOG, LONGEST_WAIT_S, PAUSE_S, Patrol, Surroundings
+from streams.repair.reconcile import Scope
+from tests.harness.installation import BUCKET
+from tests.harness.pictures import picture
+from tests.unit.reconcile.installation import Reconciled
 
 
 class Around:
@@ -36,22 +37,22 @@ class Around:
         put_back, self.rule = self.rule, False
         return put_back
 
-    def patrol(self, installation: Installation) -> Patrol:
+    def patrol(self, installation: Reconciled) -> Patrol:
         """A patrol in this worker."""
         around = Surroundings(lambda: self.leads, lambda: self.backlog, self.ensure_announced)
         return Patrol(
             BUCKET,
             installation.ports,
-            installation.patience,
+            installation.retry,
             installation.settings,
             around,
             sleep=installation.clock.sleep,
         )
 
 
-async def filled(count: int) -> tuple[Installation, Around]:
+async def filled(count: int) -> tuple[Reconciled, Around]:
     """An installation that agrees with its bucket."""
-    installation = Installation()
+    installation = Reconciled()
     for number in range(count):
         installation.put(f"{number:04}.png", picture(number % 7))
     await installation.reconcile()
@@ -60,7 +61,7 @@ async def filled(count: int) -> tuple[Installation, Around]:
     return installation, Around()
 
 
-def last_rule(installation: Installation) -> str:
+def last_rule(installation: Reconciled) -> str:
     """What the last round found of the rule."""
     rule: str = installation.catalog.positions[last_round_name(BUCKET)]["rule"]
     return rule
@@ -83,7 +84,7 @@ async def test_a_round_finds_what_nobody_announced() -> None:
 
 async def test_a_round_keeps_to_its_rate() -> None:
     """5,000 objects at 500 a second take ten seconds: 10,000 take twenty, and a million 34 minutes."""
-    installation = Installation()
+    installation = Reconciled()
     for number in range(5000):
         installation.put(f"{number:04}.png", b"x")
     began = installation.clock.moment
@@ -91,7 +92,7 @@ async def test_a_round_keeps_to_its_rate() -> None:
     assert installation.clock.moment - began == pytest.approx(timedelta(seconds=10), abs=timedelta(seconds=0.1))
 
 
-def around_of(installation: Installation) -> Patrol:
+def around_of(installation: Reconciled) -> Patrol:
     """A patrol in a worker with nothing else to do."""
     return Around().patrol(installation)
 
@@ -109,7 +110,7 @@ async def test_a_worker_that_does_not_lead_leaves_it_to_the_other() -> None:
 
 async def test_a_round_is_gone_on_with_by_another_worker() -> None:
     """What was compared before a restart is not compared again: progress is in the catalog."""
-    installation = Installation()
+    installation = Reconciled()
     for number in range(2500):
         installation.put(f"{number:04}.png", b"x")
     first = Around()
@@ -117,7 +118,7 @@ async def test_a_round_is_gone_on_with_by_another_worker() -> None:
     first_patrol = Patrol(
         BUCKET,
         installation.ports,
-        installation.patience,
+        installation.retry,
         installation.settings,
         Surroundings(lambda: next(looks, False), lambda: 0, first.ensure_announced),
         sleep=installation.clock.sleep,

@@ -10,15 +10,16 @@ import pytest
 
 from schemas.records import ContentState, ObjectRef, Reason
 from schemas.settings import LimitSettings
-from streams.reconcile.drift import DriftKind, Phase
-from streams.reconcile.run import Scope
-from tests.unit.pictures import picture
-from tests.unit.reconcile.installation import BUCKET, Installation
+from streams.repair.drift import DriftKind, Phase
+from streams.repair.reconcile import Scope
+from tests.harness.installation import BUCKET
+from tests.harness.pictures import picture
+from tests.unit.reconcile.installation import Reconciled
 
 
-async def filled(count: int) -> Installation:
+async def filled(count: int) -> Reconciled:
     """An installation whose bucket was full before it came, after its backfill."""
-    installation = Installation()
+    installation = Reconciled()
     for number in range(count):
         installation.put(f"{number:03}.png", picture(number))
     await installation.reconcile()
@@ -29,7 +30,7 @@ async def filled(count: int) -> Installation:
 
 async def test_backfills_a_bucket_that_was_full_before() -> None:
     """Every object of a bucket that nobody announced becomes searchable by one reconcile."""
-    installation = Installation()
+    installation = Reconciled()
     for number in range(10):
         installation.put(f"{number:03}.png", picture(number))
     report = await installation.reconcile()
@@ -154,17 +155,17 @@ async def test_finds_contents_that_no_image_refers_to() -> None:
 
 async def test_raised_limits_make_rejected_pictures_stale() -> None:
     """What was rejected for a limit is looked at again once the limit was changed, objects and contents alike."""
-    installation = Installation(limits=LimitSettings(max_side=16, max_object_bytes=1000))
+    installation = Reconciled(limits=LimitSettings(max_side=16, max_object_bytes=1000))
     installation.put("wide.png", picture(1, side=32))
     installation.put("heavy.png", b"\x89PNG" + bytes(2000))
     await installation.reconcile()
     await installation.work()
     assert (await installation.reconcile()).differences == 0
-    raised = _over(Installation(), installation)
+    raised = _over(Reconciled(), installation)
     assert (await raised.reconcile()).drift == {DriftKind.STALE: 2}
 
 
-def _over(raised: Installation, present: Installation) -> Installation:
+def _over(raised: Reconciled, present: Reconciled) -> Reconciled:
     """The same stores under other limits."""
     raised.ports = replace(raised.ports, objects=present.objects, catalog=present.catalog, vectors=present.vectors)
     return raised
@@ -203,7 +204,7 @@ async def test_a_vanished_bucket_removes_nothing() -> None:
     installation.objects.missing.add(BUCKET)
 
     async def mount_again() -> None:
-        while not installation.patience.outages.down_since:  # noqa: ASYNC110 - outages have no event to wait for
+        while not installation.retry.outages.down_since:  # noqa: ASYNC110 - outages have no event to wait for
             await asyncio.sleep(0)
         installation.objects.missing.clear()
 
@@ -214,7 +215,7 @@ async def test_a_vanished_bucket_removes_nothing() -> None:
 
 async def test_goes_on_where_it_was_broken_off() -> None:
     """A run that was broken off is gone on with behind the last page, and its report covers all of it."""
-    installation = Installation()
+    installation = Reconciled()
     for number in range(10):
         installation.put(f"{number:03}.png", picture(number))
     run = installation.reconciliation().run(Scope(BUCKET))
@@ -232,7 +233,7 @@ async def test_goes_on_where_it_was_broken_off() -> None:
 
 async def test_a_prefix_leaves_the_rest_alone() -> None:
     """With a prefix only objects and rows under it are compared."""
-    installation = Installation()
+    installation = Reconciled()
     installation.put("a/1.png", picture(1))
     installation.put("b/1.png", picture(2))
     await installation.add_vector(4711)
@@ -243,7 +244,7 @@ async def test_a_prefix_leaves_the_rest_alone() -> None:
 
 async def test_keeps_to_its_rate() -> None:
     """A run over 300 objects at 100 a second takes three seconds."""
-    installation = Installation()
+    installation = Reconciled()
     for number in range(300):
         installation.put(f"{number:03}.png", b"x")
     began = installation.clock.moment
@@ -253,7 +254,7 @@ async def test_keeps_to_its_rate() -> None:
 
 async def test_compares_in_the_order_of_bytes() -> None:
     """Keys beyond ASCII are matched with their rows whatever a locale thinks of their order."""
-    installation = Installation()
+    installation = Reconciled()
     for key in ("Z", "a", "ä", "z", "é", "\U0001f600", "\uffee", "a b", "A"):
         installation.put(key, picture(hash(key) % 7))
     await installation.reconcile(page=2)

@@ -6,19 +6,20 @@ from dataclasses import replace
 
 from schemas.records import ContentState, ObjectRef, Reason
 from schemas.settings import LimitSettings
-from streams.retry import Rejected, rejected, retry
-from tests.unit.pictures import picture
-from tests.unit.reconcile.installation import BUCKET, Installation
+from streams.repair.rejections import Rejected, rejected, retry
+from tests.harness.installation import BUCKET
+from tests.harness.pictures import picture
+from tests.unit.reconcile.installation import Reconciled
 
 
-async def listed(installation: Installation, reason: str | None = None) -> list[Rejected]:
+async def listed(installation: Reconciled, reason: str | None = None) -> list[Rejected]:
     """Everything that is rejected."""
     return [entry async for entry in rejected(installation.catalog, BUCKET, reason=reason)]
 
 
-async def refusing() -> Installation:
+async def refusing() -> Reconciled:
     """An installation that has refused one object and two pictures."""
-    installation = Installation(limits=LimitSettings(max_side=16, max_object_bytes=1000))
+    installation = Reconciled(limits=LimitSettings(max_side=16, max_object_bytes=1000))
     installation.put("heavy.png", bytes(2000))
     installation.put("wide.png", picture(1))
     installation.put("broken.png", b"no picture at all")
@@ -42,7 +43,7 @@ async def test_lists_reason_time_and_attempts() -> None:
 
 async def test_a_retry_looks_again_under_the_same_limits() -> None:
     """A content that was rejected for a bug since mended is indexed after a retry, under the limits as they are."""
-    installation = Installation()
+    installation = Reconciled()
     installation.put("good.png", picture(1))
     await installation.reconcile()
     await installation.work()
@@ -64,7 +65,7 @@ async def test_a_retry_looks_again_under_the_same_limits() -> None:
 
 async def test_a_retry_looks_at_objects_that_were_given_up() -> None:
     """An object that was given up for a bug is read again."""
-    installation = Installation()
+    installation = Reconciled()
     installation.put("good.png", picture(1))
     await installation.reconcile()
     await installation.work()

@@ -8,22 +8,23 @@ import pytest
 
 from schemas.records import ObjectRef
 from schemas.settings import ObjectSettings
-from streams.reconcile.schedule import AT_MOST_HOURLY, SETTLE, UNWATCHED, Schedule
-from streams.reconcile.wishes import LAST
-from tests.unit.pictures import picture
-from tests.unit.reconcile.installation import BUCKET, Installation
+from streams.repair.comparison_requests import LAST
+from streams.repair.schedule import AT_MOST_HOURLY, SETTLE, UNWATCHED, Schedule
+from tests.harness.installation import BUCKET
+from tests.harness.pictures import picture
+from tests.unit.reconcile.installation import Reconciled
 
 HOUR = 3600.0
 
 
-def schedule(installation: Installation, *, leads: bool = True) -> Schedule:
+def schedule(installation: Reconciled, *, leads: bool = True) -> Schedule:
     """A worker's schedule as after its start."""
-    return Schedule(installation.ports, installation.patience, installation.settings, lambda: leads)
+    return Schedule(installation.ports, installation.retry, installation.settings, lambda: leads)
 
 
-async def started() -> tuple[Installation, Schedule]:
+async def started() -> tuple[Reconciled, Schedule]:
     """An installation after its very first comparison."""
-    installation = Installation()
+    installation = Reconciled()
     first = schedule(installation)
     await first.watch()
     await installation.clock.sleep(SETTLE.total_seconds())
@@ -32,7 +33,7 @@ async def started() -> tuple[Installation, Schedule]:
     return installation, first
 
 
-async def compared(installation: Installation, worker: Schedule) -> bool:
+async def compared(installation: Reconciled, worker: Schedule) -> bool:
     """Whether the worker compares when it looks at the time: an unannounced object is found then."""
     before = len(installation.outbox.sent)
     installation.put(f"{before}.png", picture(before))
@@ -44,7 +45,7 @@ async def compared(installation: Installation, worker: Schedule) -> bool:
 
 async def test_the_very_first_start_fills_the_catalog() -> None:
     """A bucket that was full before Twinlens came is read by the first worker that ever starts."""
-    installation = Installation()
+    installation = Reconciled()
     installation.put("old.png", picture(1))
     worker = schedule(installation)
     await worker.watch()
@@ -103,10 +104,10 @@ async def test_an_unwatched_time_asks_for_a_comparison() -> None:
 async def test_an_outage_of_the_object_store_asks_for_a_comparison() -> None:
     """An outage that ended is followed by a comparison once things have settled, and by one only."""
     installation, worker = await started()
-    installation.patience.outages.began("objects", "away")
+    installation.retry.outages.began("objects", "away")
     await worker.watch()
     assert not await compared(installation, worker)
-    installation.patience.outages.over("objects")
+    installation.retry.outages.over("objects")
     await worker.watch()
     await installation.clock.sleep(SETTLE.total_seconds())
     assert await compared(installation, worker)
@@ -117,8 +118,8 @@ async def test_an_outage_during_a_comparison_asks_for_another() -> None:
     """An outage that comes after a comparison began is followed by a comparison of its own."""
     installation, worker = await started()
     for _ in range(2):
-        installation.patience.outages.began("objects", "away")
-        installation.patience.outages.over("objects")
+        installation.retry.outages.began("objects", "away")
+        installation.retry.outages.over("objects")
         await worker.watch()
         await installation.clock.sleep(SETTLE.total_seconds())
         assert await compared(installation, worker)
@@ -127,8 +128,8 @@ async def test_an_outage_during_a_comparison_asks_for_another() -> None:
 async def test_an_outage_of_the_catalog_loses_no_events() -> None:
     """Events wait in Kafka while the catalog is away, so nothing has to be compared."""
     installation, worker = await started()
-    installation.patience.outages.began("catalog", "away")
-    installation.patience.outages.over("catalog")
+    installation.retry.outages.began("catalog", "away")
+    installation.retry.outages.over("catalog")
     await worker.watch()
     await installation.clock.sleep(SETTLE.total_seconds())
     assert not await compared(installation, worker)
@@ -138,7 +139,7 @@ async def test_who_does_not_lead_only_asks() -> None:
     """A worker without the first partition writes down what it saw, and the leading one compares."""
     installation, leader = await started()
     other = schedule(installation, leads=False)
-    await other.want("outage")
+    await other.request("outage")
     await installation.clock.sleep(SETTLE.total_seconds())
     assert not await compared(installation, other)
     assert await compared(installation, leader)
@@ -156,19 +157,20 @@ async def test_compares_every_few_hours_over_restarts() -> None:
     assert not await compared(installation, worker)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every_s", [8, 20])
 async def test_an_outage_that_keeps_coming_back_neither_starves_comparisons_nor_multiplies_them(every_s: int) -> None:
     """Hours of a dependency that comes and goes: compared all the time, and no more often than is stated."""
     installation, worker = await started()
     comparisons = 0
     last = installation.catalog.positions[LAST]
-    hours = 4
+    hours = 2
     for _ in range(hours * 3600 // every_s):
-        installation.patience.outages.began("objects", "away")
+        installation.retry.outages.began("objects", "away")
         await installation.clock.sleep(every_s / 2)
         await worker.watch()
         await worker.work()
-        installation.patience.outages.over("objects")
+        installation.retry.outages.over("objects")
         await installation.clock.sleep(every_s / 2)
         await worker.watch()
         await worker.work()
@@ -179,11 +181,11 @@ async def test_an_outage_that_keeps_coming_back_neither_starves_comparisons_nor_
 
 
 async def test_the_periodic_comparison_gets_its_turn_while_others_are_wanted() -> None:
-    """A wish that may not be fulfilled yet does not stand in its way."""
+    """A request that may not be fulfilled yet does not stand in its way."""
     installation, worker = await started()
     hours = installation.settings.reconcile.every_hours
     await installation.clock.sleep(hours * HOUR)
-    await worker.want("outage")
+    await worker.request("outage")
     assert await compared(installation, worker)
     assert installation.catalog.positions[LAST]["reason"] == "periodic"
 
@@ -191,7 +193,7 @@ async def test_the_periodic_comparison_gets_its_turn_while_others_are_wanted() -
 async def test_the_outage_of_a_bucket_asks_for_a_comparison_of_that_bucket() -> None:
     """Of no other, and not while it is away again."""
     installation, worker = await started()
-    outages = installation.patience.outages
+    outages = installation.retry.outages
     outages.began(f"bucket:{BUCKET}", "gone")
     outages.over(f"bucket:{BUCKET}")
     await worker.watch()

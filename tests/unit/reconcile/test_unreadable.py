@@ -10,39 +10,40 @@ import pytest
 from schemas.errors import TIMEOUT, ObjectStoreOutage
 from schemas.messages import ImageChanged, ObjectHint
 from schemas.records import ImageRecord, ObjectRef, ObjectState, Reason
-from streams.converge_objects import ROUNDS, ObjectOutcome, converge_objects
-from streams.hints import object_hint
-from streams.ports import LATE_RETRY_S
-from streams.reconcile.schedule import SETTLE, Schedule
-from streams.sweep import sweep
-from tests.unit.pictures import picture
-from tests.unit.reconcile.installation import BUCKET, Installation
+from streams.common.hints import object_hint
+from streams.common.ports import LATE_RETRY_S
+from streams.ingest.converge_objects import ROUNDS, ObjectOutcome, converge_objects
+from streams.repair.schedule import SETTLE, Schedule
+from streams.repair.sweep import sweep
+from tests.harness.installation import BUCKET
+from tests.harness.pictures import picture
+from tests.unit.reconcile.installation import Reconciled
 
 A, B = ObjectRef(BUCKET, "a.png"), ObjectRef(BUCKET, "b.png")
 DENIED = Reason("unreadable", "AccessDenied")
 
 
-def image(installation: Installation, ref: ObjectRef) -> ImageRecord:
+def image(installation: Reconciled, ref: ObjectRef) -> ImageRecord:
     """The row of an object."""
     return installation.catalog.image_rows[ref.image_id]
 
 
-def published(installation: Installation, ref: ObjectRef) -> tuple[str, str | None]:
+def published(installation: Reconciled, ref: ObjectRef) -> tuple[str, str | None]:
     """State and reason of the last snapshot of an object."""
     changes = [ImageChanged.decode(message.value) for message in installation.outbox.to("t.image-changes")]
     last = [change for change in changes if change.key == ref.key][-1]
     return str(last.state), last.reason
 
 
-async def announced(installation: Installation, *refs: ObjectRef) -> None:
+async def announced(installation: Reconciled, *refs: ObjectRef) -> None:
     """Have the workers look at objects, and at all that follows."""
     await installation.outbox.send([object_hint(ref, "Requested", installation.ports) for ref in refs])
     await installation.work()
 
 
-async def denied() -> Installation:
+async def denied() -> Reconciled:
     """An installation with an object that can't be read, and one that can."""
-    installation = Installation()
+    installation = Reconciled()
     installation.put(A.key, picture(1))
     installation.put(B.key, picture(2))
     installation.objects.denied.add(A)
@@ -122,7 +123,7 @@ async def test_an_indexed_picture_that_cant_be_read_any_more_stays_indexed() -> 
 
 async def test_a_content_is_read_from_another_object_that_holds_it() -> None:
     """The oldest object can't be read any more when the index worker comes."""
-    installation = Installation()
+    installation = Reconciled()
     for ref in (A, B):
         installation.put(ref.key, picture(1))
         await converge_objects([ObjectHint(ref)], installation.ports)
@@ -133,7 +134,7 @@ async def test_a_content_is_read_from_another_object_that_holds_it() -> None:
 
 async def test_a_content_of_which_no_object_can_be_read_is_recorded_and_tried_again() -> None:
     """With the reason, on the schedule, and ever more rarely."""
-    installation = Installation()
+    installation = Reconciled()
     installation.put(A.key, picture(1))
     await converge_objects([ObjectHint(A)], installation.ports)
     installation.objects.denied.add(A)
@@ -157,7 +158,7 @@ async def test_a_content_of_which_no_object_can_be_read_is_recorded_and_tried_ag
 class Restless:
     """Somebody who overwrites an object whenever it is looked at."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Reconciled) -> None:
         self._objects = installation.objects
         self._head = installation.objects.head
         self.looks = 0
@@ -171,7 +172,7 @@ class Restless:
 
 async def test_an_object_that_is_never_the_same_twice_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a few rounds, rather than looked at for ever; when it comes to rest it is indexed."""
-    installation = Installation()
+    installation = Reconciled()
     installation.put(A.key, picture(0))
     restless = Restless(installation)
     with monkeypatch.context() as overwriting:
@@ -186,7 +187,7 @@ async def test_an_object_that_is_never_the_same_twice_is_recorded(monkeypatch: p
 
 async def test_an_object_that_a_head_never_finds_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GET answers and a HEAD does not: the two never agree."""
-    installation = Installation()
+    installation = Reconciled()
     installation.put(A.key, picture(0))
 
     async def head(_ref: ObjectRef) -> ObjectState | None:
@@ -214,7 +215,7 @@ async def test_an_object_that_gives_no_answer_is_waited_for_once_and_tried_again
     call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether its bytes don't come or, when its row is locked, its HEAD gets no answer: others wait with it."""
-    installation = Installation()
+    installation = Reconciled()
     installation.put(A.key, picture(0))
     late = Late()
     with monkeypatch.context() as hanging:
@@ -232,7 +233,7 @@ async def test_a_content_whose_bytes_do_not_come_is_waited_for_once_and_tried_ag
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The object began to hang after it was recorded; the contents of its batch wait with it."""
-    installation = Installation()
+    installation = Reconciled()
     installation.put(A.key, picture(0))
     await converge_objects([ObjectHint(A)], installation.ports)
     late = Late()
@@ -250,7 +251,7 @@ async def test_a_content_whose_bytes_do_not_come_is_waited_for_once_and_tried_ag
 async def test_hints_about_a_bucket_that_is_away_leave_a_comparison_to_be_made() -> None:
     """They hold nobody up and are not lost: once the bucket is back it is compared, whatever the settings say."""
     installation = await denied()
-    schedule = Schedule(installation.ports, installation.patience, installation.settings, lambda: True)
+    schedule = Schedule(installation.ports, installation.retry, installation.settings, lambda: True)
     await schedule.watch()
     await installation.clock.sleep(SETTLE.total_seconds())
     await schedule.work()
@@ -270,15 +271,15 @@ async def test_hints_about_a_bucket_that_is_away_leave_a_comparison_to_be_made()
 
 async def test_a_comparison_passes_by_a_bucket_that_is_away() -> None:
     """The comparison of everything ends, and leaves one of that bucket to be made."""
-    installation = Installation()
-    schedule = Schedule(installation.ports, installation.patience, installation.settings, lambda: True)
+    installation = Reconciled()
+    schedule = Schedule(installation.ports, installation.retry, installation.settings, lambda: True)
     installation.put(A.key, picture(1))
     await schedule.watch()
     await installation.clock.sleep(SETTLE.total_seconds())
     installation.objects.missing.add(BUCKET)
     await schedule.work()
     installation.objects.missing.clear()
-    installation.patience.outages.over(f"bucket:{BUCKET}")
+    installation.retry.outages.over(f"bucket:{BUCKET}")
     await installation.clock.sleep(SETTLE.total_seconds() + timedelta(seconds=1).total_seconds())
     await schedule.work()
     await installation.work()

@@ -15,12 +15,13 @@ from schemas.records import ObjectRef
 from schemas.settings import LimitSettings
 from stores.broker.memory import MemoryOutbox
 from stores.catalog.requests import MemoryRequestLedger
-from streams.deliveries import DeadLetters, Delivery
-from streams.patience import BUCKET as OF_BUCKET
-from streams.patience import Outages, Patience
-from streams.request_outcomes import RequestPorts
-from streams.requests import Requests
-from tests.unit.reconcile.installation import BUCKET, Installation
+from streams.common.backoff import BUCKET as OF_BUCKET
+from streams.common.backoff import OutageRetry, Outages
+from streams.common.deliveries import DeadLetters, Delivery
+from streams.requests.batches import Requests
+from streams.requests.outcomes import RequestPorts
+from tests.harness.installation import BUCKET
+from tests.unit.reconcile.installation import Reconciled
 
 KEY = ObjectRef(BUCKET, "a.jpg")
 
@@ -31,7 +32,7 @@ def put_json(request_id: str, data: bytes = b"picture", **more: Any) -> bytes:
     return json.dumps({"schema": 1, **fields, **more}).encode()
 
 
-class Producers(Installation):
+class Producers(Reconciled):
     """An installation with a requests agent's handler, and a topic of requests."""
 
     def __init__(
@@ -43,11 +44,11 @@ class Producers(Installation):
     ) -> None:
         super().__init__(limits=limits, outbox=outbox, buckets=buckets)
         checks = {f"{OF_BUCKET}{bucket}": partial(self.objects.check, bucket) for bucket in buckets}
-        self.patience = Patience(self.settings.retry, Outages(self.clock, checks))
+        self.retry = OutageRetry(self.settings.retry, Outages(self.clock, checks))
         self.ledger = MemoryRequestLedger()
         self.fetched: dict[str, bytes] = {}
         self.fetches: list[str] = []
-        dead_letters = DeadLetters(self.ports, self.patience, "requests", self.settings.kafka.max_message_bytes)
+        dead_letters = DeadLetters(self.ports, self.retry, "requests", self.settings.kafka.max_message_bytes)
         self.requests_ports = RequestPorts(
             self.ports, self.objects, self.ledger, self._fetch, buckets, replace(dead_letters, stage="outcomes")
         )

@@ -9,15 +9,19 @@ from typing import Any
 
 import pytest
 
+from schemas import tracing
 from schemas.errors import MalformedMessage, ObjectStoreOutage
 from schemas.image_requests import parse_image_request
-from schemas.records import ObjectRef, ObjectState, RequestRecord, RequestResult
+from schemas.records import METADATA_MAX_BYTES, ObjectRef, ObjectState, RequestRecord, RequestResult
 from schemas.settings import LimitSettings
+from schemas.tracing import TRACEPARENT
 from stores.objects.memory import MemoryObjects
-from streams.carry_out_request import carry_out
-from streams.deliveries import Delivery, dead_letter
-from tests.unit.reconcile.installation import BUCKET
+from streams.common.deliveries import Delivery, dead_letter
+from streams.common.tracing import Traced
+from streams.requests.carry_out import carry_out
+from tests.harness.installation import BUCKET
 from tests.unit.requests.producers import KEY, Producers, put_json
+from tests.unit.spans import GIVEN, traced
 
 
 async def test_a_put_is_stored_with_its_ids_in_the_metadata() -> None:
@@ -317,3 +321,29 @@ async def test_a_dead_letter_always_fits(key: bytes, headers: dict[str, bytes]) 
     assert size <= 140_000
     assert letter.headers["dead-letter-size"] == b"60000"
     assert letter.headers["dead-letter-error"] == "ß".encode()
+
+
+async def test_the_object_tells_the_trace_of_its_request() -> None:
+    """What the producer's trace leads to is announced as a part of it: the object carries it in its metadata."""
+    with traced() as spans:
+        producers = Producers()
+        delivery = Delivery("t.image-requests", 0, 0, b"k", put_json("r1"), {TRACEPARENT: GIVEN.encode()})
+        await Traced(producers.requests).handle([delivery])
+        state = await producers.objects.head(KEY)
+        assert state is not None
+        [request] = spans.named("process t.image-requests")
+        assert tracing.trace_id(state.metadata[TRACEPARENT]) == tracing.trace_id(GIVEN)
+        assert tracing.span_id(state.metadata[TRACEPARENT]) == f"{request.context.span_id:016x}"
+
+
+async def test_a_trace_is_no_reason_to_refuse_a_request() -> None:
+    """Where the object's metadata has no room for it, the object is stored without."""
+    full = {"note": "x" * (METADATA_MAX_BYTES - 100)}
+    with traced():
+        producers = Producers()
+        await Traced(producers.requests).handle(
+            [Delivery("t.image-requests", 0, 0, b"k", put_json("r1", metadata=full), {})]
+        )
+        state = await producers.objects.head(KEY)
+    assert state is not None
+    assert TRACEPARENT not in state.metadata

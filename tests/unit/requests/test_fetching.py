@@ -12,7 +12,7 @@ import stamina
 from schemas.errors import RefusedUrl
 from schemas.settings import RequestSettings
 from stores.urls import Fetched, SilentHost, UnreachableUrl
-from streams.fetching import FETCH_ATTEMPTS, HOST_FAILURES, HostFetcher, begun
+from streams.requests.fetching import FETCH_ATTEMPTS, HOST_FAILURES, HostFetcher, begun
 
 MAX = 1000
 DOWN = "http://down.example/a"

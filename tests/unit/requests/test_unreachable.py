@@ -16,9 +16,9 @@ from schemas.records import ObjectRef, ObjectState, RequestRecord, RequestResult
 from stores.broker.memory import MemoryOutbox
 from stores.broker.ports import OutgoingMessage
 from stores.objects.memory import MemoryObjects
-from streams.carry_out_request import LATE_HEADS, carry_out
-from streams.requests import BUCKET_WAITED_FOR
-from tests.unit.reconcile.installation import BUCKET
+from streams.requests.batches import BUCKET_WAITED_FOR
+from streams.requests.carry_out import LATE_HEADS, carry_out
+from tests.harness.installation import BUCKET
 from tests.unit.requests.producers import KEY, Producers, put_json
 
 OTHER = "b.jpg"
@@ -116,14 +116,14 @@ async def test_a_bucket_that_has_been_away_for_a_while_is_not_waited_for() -> No
     """Its requests are refused at once, and those for other buckets are done."""
     producers = Producers(buckets=(BUCKET, AWAY))
     producers.objects.missing.add(AWAY)
-    producers.patience.outages.began(f"bucket:{AWAY}", "it is not there")
+    producers.retry.outages.began(f"bucket:{AWAY}", "it is not there")
     producers.clock.moment += BUCKET_WAITED_FOR
     await producers.take(put_json("r-1", bucket=AWAY), put_json("r-2"))
     found = by_id(producers)
     assert found["r-2"].outcome is RequestResult.STORED
     assert found["r-1"].outcome is RequestResult.REFUSED
     assert "the bucket away is not there" in (found["r-1"].reason or "")
-    assert set(producers.patience.outages.down_since) == {f"bucket:{AWAY}"}
+    assert set(producers.retry.outages.down_since) == {f"bucket:{AWAY}"}
 
 
 async def test_a_bucket_that_is_back_in_a_moment_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

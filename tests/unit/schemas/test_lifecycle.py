@@ -145,10 +145,11 @@ def test_an_indexed_content_says_what_was_learnt() -> None:
     """Model, size, format, neighbours; and it has no attempts to its name."""
     nearest = (Neighbour("b" * 64, 99.0),)
     after = lifecycle.record_indexed(
-        content(PENDING, attempts=2), Picture(3, 4, "png", "m" * 32), "model", nearest, NOW
+        content(PENDING, attempts=2), Picture(3, 4, "png", "m" * 32, 0.75), "model", nearest, NOW
     )
     assert (after.state, after.model, after.attempts, after.nearest) == (INDEXED, "model", 0, nearest)
     assert (after.width, after.height, after.format, after.md5, after.indexed_at) == (3, 4, "png", "m" * 32, NOW)
+    assert after.decoded_share == 0.75
 
 
 @pytest.mark.parametrize(
@@ -215,3 +216,42 @@ def test_a_content_of_another_file_of_the_model_is_outdated() -> None:
     """The id alone, from before there were fingerprints, counts as the same; another fingerprint does not."""
     models = {"model@1": False, "model": False, "model@2": True, "other@1": True}
     assert {model: lifecycle.is_outdated(content(INDEXED, model=model), RULES) for model in models} == models
+
+
+SWITCHING = Rules(limits="limits", model_name="model@1", max_attempts=3, other_model="new@2#tag")
+
+
+def test_an_indexed_content_is_brought_over_once_and_stays_indexed() -> None:
+    """It keeps state and vector id; an attempt counts, and none is begun once they are used up, or it is done."""
+    before = content(INDEXED)
+    assert lifecycle.decide(before, RULES, 2, NOW, WAIT, referenced=True) == before
+    begun = lifecycle.decide(before, SWITCHING, 2, NOW, WAIT, referenced=True)
+    assert begun == replace(before, attempts=1)
+    assert lifecycle.was_brought_over(begun, SWITCHING)
+    assert lifecycle.refund_attempt(begun, begun) == before
+    used_up = replace(before, attempts=3)
+    assert lifecycle.decide(used_up, SWITCHING, 2, NOW, WAIT, referenced=True) == used_up
+    done = lifecycle.record_other(begun, SWITCHING)
+    assert (done.state, done.model, done.other_model, done.attempts) == (INDEXED, "model", "new@2#tag", 0)
+    assert lifecycle.decide(done, SWITCHING, 2, NOW, WAIT, referenced=True) == done
+    assert lifecycle.forget_other(done, SWITCHING) == replace(before, model="model", other_model=None)
+
+
+@pytest.mark.parametrize("mark", ["new@2", "new@2#another", None])
+def test_only_what_this_switch_stored_counts(mark: str | None) -> None:
+    """The mark of an earlier switch to the same model, or of a time when it was in use, makes room for this one's."""
+    before = content(INDEXED, model=mark, other_model="model@1#first")
+    assert lifecycle.lacks_other(before, SWITCHING)
+    assert not lifecycle.is_outdated(before, SWITCHING)
+    done = lifecycle.record_other(before, SWITCHING)
+    assert (done.model, done.other_model) == ("model@1#first", "new@2#tag")
+
+
+@pytest.mark.parametrize(("in_use", "outdated"), [("new@2#tag", False), ("new@2", False), ("third@3", True)])
+def test_after_the_swap_what_was_brought_over_is_no_older_than_what_is_new(in_use: str, outdated: bool) -> None:
+    """Either of two marks will do, so that a swap writes no content."""
+    both = content(INDEXED, model="model@1", other_model="new@2#tag")
+    assert lifecycle.is_outdated(both, replace(RULES, model_name=in_use)) is outdated
+    assert lifecycle.decide(both, replace(RULES, model_name=in_use), 2, NOW, WAIT, referenced=True).state is (
+        PENDING if outdated else INDEXED
+    )

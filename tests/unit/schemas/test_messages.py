@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from schemas.errors import MalformedMessage
 from schemas.messages import (
     MAX_EVENT_TEXT,
-    MAX_NESTING,
     MAX_SIZE,
     ContentChanged,
     ImageChanged,
@@ -26,7 +25,7 @@ from schemas.messages import (
     parse_bucket_event,
 )
 from schemas.records import ContentId, ImageState, ObjectRef
-from tests.fuzzing import fuzz, fuzz_settings
+from tests.harness.fuzzing import fuzz, fuzz_settings
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 
@@ -223,11 +222,14 @@ def test_a_giant_of_many_parts_is_refused_at_once(large: bytes) -> None:
     assert time.process_time() - begun < 0.5
 
 
-def test_nesting_up_to_the_bound_is_read() -> None:
-    """The bound is what it says."""
-    assert load_json(b"[" * MAX_NESTING + b"]" * MAX_NESTING)
-    with pytest.raises(MalformedMessage, match="nested deeper"):
-        load_json(b"[" * (MAX_NESTING + 1) + b"]" * (MAX_NESTING + 1))
+@pytest.mark.parametrize("depth", [1, 200, 1_000, 5_000, 24_000])
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"schema":', b"}")], ids=["lists", "objects"])
+def test_any_nesting_is_refused_in_words(opening: bytes, closing: bytes, depth: int) -> None:
+    """However deep, below the bound on parts: what can be parsed is no message, and what can't is no error of ours."""
+    with pytest.raises(MalformedMessage):
+        ContentChanged.decode(opening * depth + b"1" + closing * depth)
+    with pytest.raises(MalformedMessage):
+        parse_bucket_event(opening * depth + b"1" + closing * depth)
 
 
 JSON = st.recursive(

@@ -17,7 +17,7 @@ import pytest_asyncio
 from schemas.errors import ObjectStoreOutage, RequestRefused
 from schemas.records import ObjectRef
 from stores.objects.folder import FolderObjects
-from tests.contracts.object_stores import keys_of, read_all, stream_all
+from tests.harness.object_stores import keys_of, read_all, stream_all
 
 
 @pytest_asyncio.fixture
@@ -254,6 +254,7 @@ def swapped(folder: Path, outside: Path, place: str) -> Iterator[None]:
         swapping.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["trip", "trip/a.png"])
 async def test_a_link_swapped_in_while_a_file_is_read_shows_nothing(
     store: FolderObjects, folder: Path, tmp_path: Path, place: str
@@ -264,6 +265,7 @@ async def test_a_link_swapped_in_while_a_file_is_read_shows_nothing(
     assert {data for _, data in filter(None, found)} <= {b"bytes"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["trip", "trip/a.png"])
 async def test_a_link_swapped_in_while_a_bucket_is_listed_shows_nothing(
     store: FolderObjects, folder: Path, tmp_path: Path, place: str

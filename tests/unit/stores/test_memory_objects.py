@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 import pytest
 
 from schemas.errors import ObjectStoreOutage
+from schemas.messages import DELETE_EVENT, PUT_EVENT
 from schemas.records import ObjectRef
-from stores.objects.memory import CREATED, REMOVED, MemoryObjects
-from tests.contracts.object_stores import keys_of, read_all
+from stores.objects.memory import MemoryObjects
+from tests.harness.object_stores import keys_of, read_all
 
 REF = ObjectRef("pictures", "a.png")
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -25,7 +26,7 @@ async def test_changes_are_announced_once_each() -> None:
     await store.put(REF, b"1", content_type="image/png")
     store.put_now(REF, b"2")
     await store.delete(REF)
-    assert events == [(REF, CREATED), (REF, CREATED), (REF, REMOVED)]
+    assert events == [(REF, PUT_EVENT), (REF, PUT_EVENT), (REF, DELETE_EVENT)]
 
 
 async def test_versions_rise_even_when_the_clock_stands_still() -> None:

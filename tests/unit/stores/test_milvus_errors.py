@@ -9,7 +9,7 @@ import pytest
 from pymilvus.exceptions import DataNotMatchException, MilvusException, ParamError
 
 from schemas.errors import VectorIndexOutage
-from stores.vectors.milvus_errors import translated
+from stores.vectors.milvus_errors import translated_milvus_errors
 
 
 def rpc_error(code: grpc.StatusCode) -> grpc.aio.AioRpcError:
@@ -47,7 +47,7 @@ def wrapped(cause: Exception) -> MilvusException:
 async def test_a_server_in_trouble_is_an_outage(error: Exception) -> None:
     """Whatever may pass by itself is waited out, and the text says what was tried."""
     with pytest.raises(VectorIndexOutage, match="Milvus: search"):
-        async with translated("Milvus: search", timeout_s=5):
+        async with translated_milvus_errors("Milvus: search", timeout_s=5):
             raise error
 
 
@@ -68,27 +68,27 @@ async def test_a_server_in_trouble_is_an_outage(error: Exception) -> None:
 async def test_mistakes_stay_what_they_are(error: Exception) -> None:
     """A call that can never succeed is not waited for."""
     with pytest.raises(type(error)):
-        async with translated("Milvus: search", timeout_s=5):
+        async with translated_milvus_errors("Milvus: search", timeout_s=5):
             raise error
 
 
 async def test_a_call_that_takes_too_long_is_an_outage() -> None:
     """The time limit ends the wait."""
     with pytest.raises(VectorIndexOutage, match=r"0\.01 s"):
-        async with translated("Milvus: search", timeout_s=0.01):
+        async with translated_milvus_errors("Milvus: search", timeout_s=0.01):
             await asyncio.Event().wait()
 
 
 async def test_a_cancelled_connection_is_an_outage_and_a_cancelled_task_is_not() -> None:
     """GRPC cancels calls on a channel that is replaced; that must not end the task that made the call."""
     with pytest.raises(VectorIndexOutage, match="closed"):
-        async with translated("Milvus: search", timeout_s=5):
+        async with translated_milvus_errors("Milvus: search", timeout_s=5):
             raise asyncio.CancelledError
 
     started = asyncio.Event()
 
     async def call() -> None:
-        async with translated("Milvus: search", timeout_s=5):
+        async with translated_milvus_errors("Milvus: search", timeout_s=5):
             started.set()
             await asyncio.Event().wait()
 

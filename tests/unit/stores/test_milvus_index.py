@@ -37,6 +37,15 @@ def test_a_search_looks_at_no_fewer_candidates_than_it_wants(index: VectorIndexT
     assert VectorIndexSpec.wanted(settings).search_parameters(settings, limit=1000)[name] == 1000
 
 
+@pytest.mark.parametrize("index", ["IVF_FLAT", "IVF_SQ8", "SCANN"])
+def test_among_few_vectors_all_clusters_are_looked_into(index: VectorIndexType) -> None:
+    """Those that it was built with, which the settings may not know any more."""
+    built = VectorIndexSpec(index, {"nlist": 128})
+    settings = VectorSettings(index=index, ivf_nlist=64, ivf_nprobe=16)
+    assert built.search_parameters(settings, limit=10, among_few=True)["nprobe"] == 128
+    assert built.search_parameters(settings, limit=10)["nprobe"] == 16
+
+
 def test_an_index_is_compared_as_far_as_it_is_described() -> None:
     """Milvus describes parameters as texts, and Milvus Lite not at all."""
     wanted = VectorIndexSpec.wanted(VectorSettings(index="HNSW", hnsw_m=16, hnsw_ef_construction=200))

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ObjectStoreOutage
+from schemas.messages import DELETE_EVENT, PUT_EVENT
 from schemas.records import ObjectRef
 from stores.objects.folder import FolderObjects
-from stores.objects.watcher import CREATED, REMOVED, FolderWatcher
+from stores.objects.watcher import FolderWatcher
 
 DEADLINE_S = 10
 
@@ -80,14 +81,14 @@ async def test_new_changed_and_removed_files_are_announced(tmp_path: Path, pictu
     """Each change of a file leads to an event with its key, decoded."""
     async with watching(tmp_path, "pictures") as seen:
         (pictures / "ü 1+%.png").write_bytes(b"1")
-        await seen.until({"pictures/ü 1+%.png": CREATED})
+        await seen.until({"pictures/ü 1+%.png": PUT_EVENT})
         seen.last.clear()
         (pictures / "ü 1+%.png").write_bytes(b"22")
-        await seen.until({"pictures/ü 1+%.png": CREATED})
+        await seen.until({"pictures/ü 1+%.png": PUT_EVENT})
         (pictures / "ü 1+%.png").rename(pictures / "b.png")
-        await seen.until({"pictures/ü 1+%.png": REMOVED, "pictures/b.png": CREATED})
+        await seen.until({"pictures/ü 1+%.png": DELETE_EVENT, "pictures/b.png": PUT_EVENT})
         (pictures / "b.png").unlink()
-        await seen.until({"pictures/ü 1+%.png": REMOVED, "pictures/b.png": REMOVED})
+        await seen.until({"pictures/ü 1+%.png": DELETE_EVENT, "pictures/b.png": DELETE_EVENT})
 
 
 async def test_what_was_there_before_is_not_announced(tmp_path: Path, pictures: Path) -> None:
@@ -96,7 +97,7 @@ async def test_what_was_there_before_is_not_announced(tmp_path: Path, pictures: 
     (pictures / "older.png").write_bytes(b"")
     async with watching(tmp_path, "pictures") as seen:
         (pictures / "old.png").unlink()
-        await seen.until({"pictures/old.png": REMOVED})
+        await seen.until({"pictures/old.png": DELETE_EVENT})
 
 
 async def test_folders_with_files_in_them_are_announced_file_by_file(tmp_path: Path, pictures: Path) -> None:
@@ -107,22 +108,22 @@ async def test_folders_with_files_in_them_are_announced_file_by_file(tmp_path: P
         (outside / name).write_bytes(b"x")
     async with watching(tmp_path, "pictures") as seen:
         outside.rename(pictures / "in")
-        await seen.until({"pictures/in/a.png": CREATED, "pictures/in/sub/b.png": CREATED})
+        await seen.until({"pictures/in/a.png": PUT_EVENT, "pictures/in/sub/b.png": PUT_EVENT})
         seen.last.clear()
         (pictures / "in").rename(pictures / "re")
         await seen.until(
             {
-                "pictures/in/a.png": REMOVED,
-                "pictures/in/sub/b.png": REMOVED,
-                "pictures/re/a.png": CREATED,
-                "pictures/re/sub/b.png": CREATED,
+                "pictures/in/a.png": DELETE_EVENT,
+                "pictures/in/sub/b.png": DELETE_EVENT,
+                "pictures/re/a.png": PUT_EVENT,
+                "pictures/re/sub/b.png": PUT_EVENT,
             }
         )
         seen.last.clear()
         (pictures / "re" / "sub").rename(outside)
-        await seen.until({"pictures/re/sub/b.png": REMOVED})
+        await seen.until({"pictures/re/sub/b.png": DELETE_EVENT})
         shutil.rmtree(pictures / "re")
-        await seen.until({"pictures/re/sub/b.png": REMOVED, "pictures/re/a.png": REMOVED})
+        await seen.until({"pictures/re/sub/b.png": DELETE_EVENT, "pictures/re/a.png": DELETE_EVENT})
         shutil.rmtree(outside)
 
 
@@ -134,7 +135,7 @@ async def test_folders_filled_at_once_are_complete(tmp_path: Path, pictures: Pat
             path = pictures / f"{n % 5}" / f"{n}" / f"{n}.png"
             path.parent.mkdir(parents=True)
             path.write_bytes(b"x")
-            expected[str(path.relative_to(tmp_path))] = CREATED
+            expected[str(path.relative_to(tmp_path))] = PUT_EVENT
         await seen.until(expected)
 
 
@@ -149,7 +150,7 @@ async def test_only_objects_of_the_buckets_are_announced(tmp_path: Path, picture
         (pictures / "a.png.part").write_bytes(b"x")
         (pictures / "a.png.part").rename(pictures / "a.png")
         await store.put(ObjectRef("pictures", "put.png"), b"x", content_type="image/png", metadata={"request-id": "1"})
-        await seen.until({"pictures/a.png": CREATED, "pictures/put.png": CREATED})
+        await seen.until({"pictures/a.png": PUT_EVENT, "pictures/put.png": PUT_EVENT})
     await store.close()
 
 
@@ -173,10 +174,10 @@ async def test_a_bucket_that_goes_away_is_not_an_empty_one(tmp_path: Path, pictu
         # Something else happens after it, so that its being handled can be waited for.
         (tmp_path / "second").mkdir()
         (tmp_path / "second" / "x.png").write_bytes(b"x")
-        await seen.until({"second/x.png": CREATED})
+        await seen.until({"second/x.png": PUT_EVENT})
         (away / "b.png").unlink()
         away.rename(pictures)
-        await seen.until({"second/x.png": CREATED, "pictures/a.png": CREATED, "pictures/b.png": REMOVED})
+        await seen.until({"second/x.png": PUT_EVENT, "pictures/a.png": PUT_EVENT, "pictures/b.png": DELETE_EVENT})
 
 
 async def test_a_missing_root_is_an_outage(tmp_path: Path) -> None:

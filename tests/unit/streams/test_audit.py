@@ -14,12 +14,13 @@ from imaging.histogram import HistogramEmbedder
 from schemas.settings import AuditSettings, RetrySettings
 from stores.vectors.memory import MemoryVectors
 from stores.vectors.ports import Vector, VectorHit
-from streams.audit import PROGRESS, Audit, missing_among
-from streams.converge_contents import EQUALS_LOOKED_AT
-from streams.patience import Outages, Patience
-from tests.contracts.waiting import until
-from tests.unit.pictures import picture
-from tests.unit.reconcile.installation import BUCKET, Installation
+from streams.common.backoff import OutageRetry, Outages
+from streams.index.converge_contents import EQUALS_LOOKED_AT
+from streams.repair.audit import PROGRESS, Audit, missing_among
+from tests.harness.installation import BUCKET
+from tests.harness.pictures import picture
+from tests.harness.waiting import until
+from tests.unit.reconcile.installation import Reconciled
 
 PICTURES = 7
 PAGES = 4
@@ -45,7 +46,7 @@ class PartlyBlind(MemoryVectors):
         return await super().search(queries, limit=limit, bucket=bucket, among=reachable, strong=strong)
 
 
-class Audited(Installation):
+class Audited(Reconciled):
     """An installation of two buckets with pictures in the second one, which are indexed."""
 
     def __init__(self) -> None:
@@ -63,7 +64,7 @@ class Audited(Installation):
 
     def audit(self, *, leads: bool = True) -> Audit:
         """The audit of a worker that was just started, with small pages."""
-        return Audit(self.ports, self.patience, self.settings, lambda: leads, page=3)
+        return Audit(self.ports, self.retry, self.settings, lambda: leads, page=3)
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ async def test_what_changed_meanwhile_is_not_missing(audited: Audited) -> None:
 
 async def test_an_outage_does_not_end_it(audited: Audited) -> None:
     """The audit goes on after an outage that outlasts the budget."""
-    audited.patience = Patience(RetrySettings(budget_s=0.01, wait_initial_s=0.005, wait_jitter_s=0), Outages())
+    audited.retry = OutageRetry(RetrySettings(budget_s=0.01, wait_initial_s=0.005, wait_jitter_s=0), Outages())
     audited.settings = audited.settings.model_copy(update={"audit": AuditSettings(rate=3000)})
     audited.index.outage = True
     found = counted("found")

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import pytest
 
 from schemas.errors import BucketOutage, ObjectStoreOutage
-from streams import background
-from streams.background import watch_dependencies
-from streams.patience import Check, Outages
+from streams.common.backoff import Check, Outages
+from streams.process import loops as background
+from streams.process.loops import watch_dependencies
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from schemas.errors import CatalogOutage
-from streams.concurrency import halving, side_by_side
+from streams.common.concurrency import halving, side_by_side
 
 
 async def test_results_come_in_order_and_no_more_than_the_limit_are_at_work() -> None:

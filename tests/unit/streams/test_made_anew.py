@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +9,8 @@ import pytest
 from faust.types import TP
 
 from schemas.errors import BrokerOutage
-from streams import background
-from streams.background import watch_made_anew
+from streams.process import loops as background
+from streams.process.loops import watch_made_anew
 
 EVENTS = TP("events", 0)
 
@@ -26,8 +25,7 @@ class Consumer:
     def __init__(self, *ends: int, read: int = 0) -> None:
         self.consumer = self
         self._ends = list(ends)
-        self._committed_offset: defaultdict[TP, int | None] = defaultdict(lambda: None)
-        self._read_offset: defaultdict[TP, int | None] = defaultdict(lambda: None, {EVENTS: read})
+        self._read = read
         self.done: list[str] = []
 
     def assignment(self) -> set[TP]:
@@ -44,7 +42,12 @@ class Consumer:
         """Its beginning."""
         return dict.fromkeys(partitions, 0)
 
-    async def _commit(self, offsets: Mapping[TP, int]) -> None:
+    def reached(self, partition: TP) -> int:
+        """What was read."""
+        return {EVENTS: self._read}[partition]
+
+    async def put_back(self, offsets: Mapping[TP, int]) -> None:
+        """Commit an earlier offset."""
         self.done.append(f"put back to {offsets[EVENTS]}")
 
     async def told(self) -> None:

@@ -8,7 +8,7 @@ from typing import Self
 
 import pytest
 
-from streams.pace import Pace
+from streams.process.pace import Pace
 
 
 class Stream:

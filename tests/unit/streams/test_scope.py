@@ -9,8 +9,8 @@ import pytest
 from schemas.errors import TIMEOUT, BucketOutage, ObjectStoreOutage, ObjectUnreadable, RequestRefused
 from schemas.records import ObjectRef
 from stores.objects.memory import MemoryObjects
-from streams import scope
-from streams.scope import listed, scoped
+from streams.common import scope
+from streams.common.scope import listed, scoped
 
 REF = ObjectRef("pictures", "a.png")
 PASSING = ObjectStoreOutage("the bytes broke off", code="ConnectionBroken")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import pairwise
 
 import pytest
@@ -12,46 +12,20 @@ import pytest
 from schemas.errors import BrokerOutage
 from schemas.messages import ContentChanged, ImageChanged
 from schemas.records import ContentId, ContentState
-from schemas.settings import LimitSettings, PublishSettings, SweepSettings
-from schemas.topics import Topics
+from schemas.settings import PublishSettings, SweepSettings
 from stores.broker.memory import MemoryBacklog, MemoryOutbox
 from stores.broker.ports import OutgoingMessage
 from stores.catalog.memory import MemoryCatalog
-from stores.objects.memory import MemoryObjects
-from stores.vectors.memory import MemoryVectors
-from streams.ports import Ports
-from streams.sweep import sweep
-from tests.contracts.catalogs import add_content, add_image, content, content_id
-
-BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-class ManualClock:
-    """Time that passes only when a test says so."""
-
-    def __init__(self) -> None:
-        self.moment = BEGINNING
-
-    def now(self) -> datetime:
-        """The moment."""
-        return self.moment
+from streams.common.ports import Ports
+from streams.repair.sweep import sweep
+from tests.harness.catalogs import add_content, add_image, content, content_id
+from tests.harness.installation import BEGINNING, ManualClock, ports_in_memory
 
 
 @pytest.fixture
 def ports() -> Ports:
     """Ports in memory."""
-    return Ports(
-        objects=MemoryObjects(["pictures"]),
-        catalog=MemoryCatalog(),
-        vectors=MemoryVectors(model_name="m", dimension=2),
-        outbox=MemoryOutbox(),
-        backlog=MemoryBacklog(),
-        topics=Topics(),
-        limits=LimitSettings(),
-        sweep=SweepSettings(first_wait_s=30, max_wait_s=900, batch_size=3),
-        copy_threshold=50,
-        clock=ManualClock(),
-    )
+    return ports_in_memory(sweep=SweepSettings(first_wait_s=30, max_wait_s=900, batch_size=3))
 
 
 def _sent(ports: Ports) -> list[ContentId]:

@@ -24,6 +24,8 @@ class Browse {
     this.element = h("div", { class: "browse" },
       h("div", { class: "results-head" }, this.heading, this.filters.bar), this.filters.panel, this.body, this.foot);
     this.busy = new AbortController();
+    /** Where the list goes on: empty at its beginning, null at its end. @type {string | null} */
+    this.token = "";
     this.start(params);
   }
 
@@ -51,7 +53,6 @@ class Browse {
     this.busy = new AbortController();
     this.grid?.disconnect();
     this.query = filtersOf(params, BROWSE_FILTERS);
-    /** @type {string | null} */
     this.token = "";
     this.fetching = false;
     this.grid = /** @type {Grid<Image>} */ (new Grid({ label: "Pictures", tile: imageTile,

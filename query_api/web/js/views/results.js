@@ -1,76 +1,59 @@
 /** What a search found: the picture that was searched with, then exact files, copies and similar pictures. */
 
-import { ApiProblem, getImage, searchByImage, searchByPicture, searchByUrl, thumbnail } from "../api.js";
-import { announce, h, icon } from "../dom.js";
+import { ApiProblem } from "../api.js";
+import { announce, h } from "../dom.js";
 import { Filters, SEARCH_FILTERS, filtersOf } from "../filters.js";
-import { basename, counted, dimensions, format } from "../format.js";
-import { Grid } from "../grid.js";
+import { counted } from "../format.js";
+import { Groups } from "../groups.js";
 import { choose } from "../intake.js";
-import { aspectOf } from "../layout.js";
-import { empty, loading, problem } from "../notice.js";
-import { recall, urlOf } from "../queries.js";
-import { HIT_CAPTION, VERDICTS, hitTile } from "../tile.js";
+import { empty, problem, sending } from "../notice.js";
+import { queryCard } from "../querycard.js";
+import { LOCAL, arranged, inWords, isSorted, leastOf, tally } from "../ranking.js";
+import { go, linkWith } from "../router.js";
+import { imageCells, saveButtons } from "../save.js";
+import { sourceOf } from "../sources.js";
+import { kindOf } from "../tile.js";
 
 /** @typedef {import("../types.js").Hit} Hit */
-/** @typedef {import("../types.js").Verdict} Verdict */
 /** @typedef {import("../types.js").SearchAnswer} SearchAnswer */
+/** @typedef {import("../sources.js").Source} Source */
 
 const PAGE = 48;
+/** Reasons for which a hit was not verified that do not hold for a look at it alone. */
+const LATER = new Set(["not_among_best", "far", "busy", "no_time"]);
+/** A search with an indexed picture goes by its stored vector, which has no parts. */
+const NOT_OF_IMAGES = new Set(["parts"]);
 /** The API ranks at most this many (offset + limit). */
 const DEEPEST = 1000;
 
-/**
- * @typedef {object} Source
- * @property {import("../compare.js").Side} side
- * @property {string} name
- * @property {(params: Record<string, string>, signal: AbortSignal) => Promise<SearchAnswer>} search
- */
-
-/** @param {URLSearchParams} params @returns {Promise<Source>} */
-async function sourceOf(params) {
-  const id = params.get("image");
-  if (id) {
-    const image = await getImage(id);
-    const side = { source: image.file_url, fallback: thumbnail(image, 640), label: "Searched with", width: image.width, height: image.height };
-    return { side, name: basename(image.key), search: (query, signal) => searchByImage(id, query, signal) };
-  }
-  const url = params.get("url");
-  if (url) {
-    // The strict policy of this page forbids pictures of other hosts, so the picture itself is not shown.
-    const side = { source: "", label: "Your picture", width: null, height: null };
-    return { side, name: url, search: (query, signal) => searchByUrl(url, query, signal) };
-  }
-  const stored = await recall(params.get("upload") ?? "");
-  if (!stored) {
-    throw new ApiProblem({ status: 410, code: "forgotten", title: "This picture isn’t in this browser any more",
-      detail: "Pictures you search with stay in your own browser, so such an address works only there. Drop the picture again." });
-  }
-  const side = { source: urlOf(stored), label: "Your picture", width: null, height: null };
-  return { side, name: stored.name, search: (query, signal) => searchByPicture(stored.blob, stored.name, query, signal) };
-}
+/** @param {unknown} error */
+const isStop = (error) => error instanceof DOMException && error.name === "AbortError";
 
 class Results {
   /** @param {URLSearchParams} params */
   constructor(params) {
     this.params = params;
     this.title = "Search";
-    // A search with an indexed picture leaves its own file out anyway.
-    this.names = SEARCH_FILTERS.filter((name) => name !== "exclude_exact" || !params.has("image"));
+    this.names = params.has("image") ? SEARCH_FILTERS.filter((name) => !NOT_OF_IMAGES.has(name)) : SEARCH_FILTERS;
     this.filters = new Filters(this.names, params);
     this.card = h("div", { class: "query-card" });
     this.summary = h("h1", { class: "summary" }, "Searching");
     this.timing = h("p", { class: "quiet timing" });
+    this.waiting = h("p", { class: "quiet waiting" });
     this.body = h("div", { class: "results-body" });
+    this.filters.bar.append(saveButtons("twinlens-results", () => this.collect()));
     this.element = h("div", { class: "results" }, this.card,
       h("div", { class: "results-main" },
-        h("div", { class: "results-head" }, h("div", null, this.summary, this.timing), this.filters.bar),
+        h("div", { class: "results-head" }, h("div", null, this.summary, this.timing, this.waiting), this.filters.bar),
         this.filters.panel, this.body));
-    /** @type {Map<Verdict, Grid<Hit>>} */
-    this.grids = new Map();
+    this.groups = new Groups(this.body, { needMore: (kind) => void this.needMore(kind), labels: () => this.source?.sides.map(({ label }) => label) ?? [] });
     /** @type {Hit[]} */
     this.hits = [];
+    this.offset = 0;
     this.more = false;
-    this.loading = false;
+    this.asked = "";
+    /** @type {Promise<boolean> | null} */
+    this.loading = null;
     /** @type {Source | null} */
     this.source = null;
     this.busy = new AbortController();
@@ -82,146 +65,209 @@ class Results {
   update(params) {
     this.params = params;
     this.filters.update(params);
-    this.ready = this.load();
+    // The lowest score and the order are a matter of what is here already.
+    if (this.asked !== this.question()) this.ready = this.load();
+    else if (this.hits.length) void this.show();
   }
 
   enter() {
-    for (const grid of this.grids.values()) grid.connect();
+    this.groups.connect();
   }
 
   leave() {
-    for (const grid of this.grids.values()) grid.disconnect();
+    this.groups.disconnect();
   }
 
   toggleFilters() {
     this.filters.toggle();
   }
 
+  /** The filters that the server is asked with. */
+  query() {
+    return filtersOf(this.params, this.names.filter((name) => !LOCAL.has(name)));
+  }
+
+  question() {
+    return JSON.stringify(this.query());
+  }
+
   async load() {
     this.busy.abort();
     this.busy = new AbortController();
-    this.leave();
-    this.grids.clear();
-    this.hits = [];
+    const { signal } = this.busy;
+    this.asked = this.question();
+    this.groups.clear();
+    Object.assign(this, { hits: [], offset: 0, more: false, loading: null });
     this.summary.textContent = "Searching";
     this.timing.textContent = "";
-    this.body.replaceChildren(loading("Looking for twins"));
+    this.waiting.textContent = "";
+    const notice = sending("Looking for twins", () => this.stop());
+    this.body.replaceChildren(notice.element);
     try {
       this.source ??= await sourceOf(this.params);
-      this.showCard();
-      const answer = await this.ask(0);
+      this.card.replaceChildren(...queryCard(this.source, null));
+      const answer = await this.ask(signal, notice.progress);
+      if (signal.aborted) return;
+      this.card.replaceChildren(...queryCard(this.source, answer));
       this.body.replaceChildren();
       this.describe(answer);
-      this.add(answer);
-      this.tell();
+      this.take(answer);
+      await this.show();
     } catch (error) {
-      if (error instanceof DOMException && error.name === "AbortError") return;
+      if (signal.aborted || isStop(error)) return;
       this.summary.textContent = "No answer";
       this.body.replaceChildren(problem(error, () => (this.ready = this.load())));
     }
   }
 
-  /** @param {number} offset */
-  ask(offset) {
-    const source = /** @type {Source} */ (this.source);
-    const query = filtersOf(this.params, this.names);
-    return source.search({ ...query, limit: String(Math.min(PAGE, DEEPEST - offset)), offset: String(offset) }, this.busy.signal);
+  /** Ends the search before its answer. */
+  stop() {
+    this.busy.abort();
+    this.asked = "";
+    this.summary.textContent = "Stopped";
+    this.body.replaceChildren(empty("The search was stopped", "Nothing more is sent.",
+      h("button", { class: "button", type: "button", onclick: () => (this.ready = this.load()) }, "Search again")));
+    announce("The search was stopped");
   }
 
-  async loadMore() {
-    if (!this.more || this.loading || this.hits.length >= DEEPEST) return;
-    this.loading = true;
+  /** @param {AbortSignal} signal @param {(sent: number, total: number) => void} [onProgress] */
+  ask(signal, onProgress) {
+    const source = /** @type {Source} */ (this.source);
+    const page = { limit: String(Math.min(PAGE, DEEPEST - this.offset)), offset: String(this.offset) };
+    return source.search({ ...this.query(), ...page }, { signal, onProgress });
+  }
+
+  /** @param {SearchAnswer} answer @returns {Hit[]} those that were added */
+  take(answer) {
+    this.offset += answer.results.length;
+    this.more = answer.more && this.offset < DEEPEST;
+    // A picture that was searched with by its id and lies at one place only is nowhere else.
+    const fresh = answer.results.filter((hit) => !(hit.verdict === "exact" && hit.keys_total === 1 && hit.image.id === this.source?.image));
+    this.hits.push(...fresh);
+    return fresh;
+  }
+
+  /** Whether another page can hold anything of this kind: the weak ones come last. @param {import("../tile.js").Kind} kind */
+  hasMore(kind) {
+    const last = this.hits[this.hits.length - 1];
+    if (!this.more || (last && last.score < leastOf(this.params))) return false;
+    return kind === "weak" ? this.body.querySelector("details[open]") !== null : !last || kindOf(last) !== "weak";
+  }
+
+  /** @param {import("../tile.js").Kind} kind */
+  async needMore(kind) {
+    if (this.loading || isSorted(this.params) || !this.hasMore(kind)) return;
+    const before = this.hits.length;
+    if (await this.next()) this.groups.add(arranged(this.hits.slice(before), this.params));
+  }
+
+  /** Fetches the next page; one at a time. @returns {Promise<boolean>} false if it failed, which was said then */
+  next() {
+    this.loading ??= this.#next().finally(() => (this.loading = null));
+    return this.loading;
+  }
+
+  async #next() {
+    const { signal } = this.busy;
     try {
-      this.add(await this.ask(this.hits.length));
+      const answer = await this.ask(signal);
+      if (signal.aborted) return false;
+      this.take(answer);
+      return true;
     } catch (error) {
-      if (error instanceof DOMException && error.name === "AbortError") return;
+      if (signal.aborted || isStop(error)) return false;
       this.more = false;
       this.body.append(problem(error, () => {
         this.body.querySelector(".notice-problem")?.remove();
         this.more = true;
-        void this.loadMore();
+        void this.show();
       }));
-    } finally {
-      this.loading = false;
+      return false;
     }
   }
 
-  /** @param {SearchAnswer} answer */
-  add(answer) {
-    this.hits.push(...answer.results);
-    this.more = answer.more;
-    for (const verdict of /** @type {Verdict[]} */ (["exact", "copy", "similar"])) {
-      const hits = answer.results.filter((hit) => hit.verdict === verdict);
-      if (hits.length) this.grid(verdict).append(hits);
-    }
+  /** All that is more than weak. @returns {Promise<boolean>} */
+  async fetchAll() {
+    while (this.hasMore("similar")) if (!(await this.next())) return false;
+    return true;
   }
 
-  /** @param {Verdict} verdict */
-  grid(verdict) {
-    const known = this.grids.get(verdict);
-    if (known) return known;
-    const { heading, text } = VERDICTS[verdict];
-    const grid = /** @type {Grid<Hit>} */ (new Grid({ label: heading, caption: HIT_CAPTION, tile: hitTile, zoom: verdict === "similar" ? 1 : 1.4,
-      aspect: (hit) => aspectOf(hit.image.width, hit.image.height), needMore: () => void this.loadMore() }));
-    this.grids.set(verdict, grid);
-    this.body.append(h("section", { class: "verdict-group", "data-verdict": verdict },
-      h("div", { class: "section-head" }, h("h2", null, heading), h("p", { class: "quiet" }, text)), grid.element));
-    grid.connect();
-    return grid;
-  }
-
-  showCard() {
-    const { side, name } = /** @type {Source} */ (this.source);
-    const picture = side.source ? h("img", { src: side.source, alt: "The picture you searched with",
-      onerror: () => picture?.replaceWith(h("span", { class: "query-without" }, icon("search"))) }) : null;
-    this.facts = h("p", { class: "quiet" }, dimensions(side.width, side.height));
-    this.card.replaceChildren(
-      h("div", { class: "query-picture" }, picture ?? h("span", { class: "query-without" }, icon("link"))),
-      h("div", { class: "query-text" }, h("p", { class: "query-name", title: name }, name), this.facts,
-        h("button", { class: "button button-quiet", type: "button", onclick: () => choose() }, icon("upload"), "Another picture")));
+  /** Shows what there is as the address says. */
+  async show() {
+    if (isSorted(this.params)) await this.fetchAll();
+    const hits = arranged(this.hits, this.params);
+    this.groups.clear();
+    for (const old of this.body.querySelectorAll(".suggestion, .notice:not(.notice-problem)")) old.remove();
+    this.groups.add(hits);
+    this.tell(hits);
   }
 
   /** @param {SearchAnswer} answer */
   describe(answer) {
-    const [query] = answer.queries;
-    const side = this.source?.side;
-    if (!query || !side || !query.width) return;
-    side.width = query.width;
-    side.height = query.height;
-    if (this.facts) this.facts.textContent = `${dimensions(query.width, query.height)}, ${format(query.format)}`;
-    this.timing.textContent = `in ${Math.round(answer.took_ms)} ms`;
+    this.took = `in ${Math.round(answer.took_ms)} ms`;
+    this.waiting.textContent = answer.pending
+      ? `${counted(answer.pending, "picture")} in the catalog ${answer.pending === 1 ? "is" : "are"} still waiting and can’t be found yet.` : "";
   }
 
-  tell() {
-    const tally = (/** @type {Verdict} */ verdict) => this.hits.filter((hit) => hit.verdict === verdict).length;
-    const parts = [];
-    if (tally("exact")) parts.push("the same file");
-    if (tally("copy")) parts.push(tally("copy") === 1 ? "1 copy" : `${tally("copy")} copies`);
-    const similar = tally("similar");
-    if (parts.length) this.summary.textContent = `Found ${parts.join(" and ")}`;
-    else this.summary.textContent = similar ? "No certain copy" : "Nothing found";
-    if (!parts.length && similar) this.timing.textContent += `; ${counted(similar, "picture")} look a little alike`;
-    if (this.hits.length === 0) {
-      const filtered = this.filters.chips.childElementCount > 0;
-      this.body.replaceChildren(empty("No twin in the catalog",
-        filtered ? "Nothing matches with these filters." : "Nothing in the catalog resembles this picture.",
-        filtered ? h("button", { class: "button", type: "button", onclick: () => this.filters.clear() }, "Clear the filters")
-          : h("button", { class: "button", type: "button", onclick: () => choose() }, "Try another picture")));
-    }
+  /** @param {Hit[]} hits that are shown */
+  tell(hits) {
+    const found = tally(hits);
+    const own = this.source?.image ? hits.find((hit) => hit.verdict === "exact" && hit.keys_total > 1) : null;
+    const words = inWords(found, own ? own.keys_total - 1 : 0);
+    const alike = found.similar ? `; ${counted(found.similar, "picture")} ${found.similar === 1 ? "looks" : "look"} a little alike` : "";
+    this.summary.textContent = words ? `Found ${words}` : found.similar ? "No certain copy" : "Nothing alike";
+    this.timing.textContent = `${this.took ?? ""}${words ? "" : alike}`;
+    if (!words && hits.length) this.suggestParts();
+    if (!words && !found.similar) this.none(found.weak);
     announce(`${this.summary.textContent}. ${this.timing.textContent}`);
+  }
+
+  /** @param {number} weak */
+  none(weak) {
+    const filtered = this.filters.chips.childElementCount > 0;
+    const text = filtered ? "Nothing matches with these filters." : "Nothing in the catalog resembles this picture.";
+    this.body.prepend(empty("No twin in the catalog", weak ? `${text} What is below is no more like it than chance would have it.` : text,
+      filtered ? h("button", { class: "button", type: "button", onclick: () => this.filters.clear() }, "Clear the filters")
+        : h("button", { class: "button", type: "button", onclick: () => choose() }, "Try another picture")));
+  }
+
+  /** A picture that fills a small part of this one is found by that part. */
+  suggestParts() {
+    if (!this.names.includes("parts") || this.params.get("parts")) return;
+    this.body.prepend(h("p", { class: "suggestion" }, "Is what you look for only a part of this picture? ",
+      h("button", { class: "text-button", type: "button", onclick: () => go(linkWith({ parts: "true" })) }, "Search its parts, too")));
+  }
+
+  /** For a file: every place of what is found, weak hits left out. */
+  async collect() {
+    await this.ready;
+    if (!(await this.fetchAll())) return null;
+    const hits = arranged(this.hits, this.params).filter((hit) => kindOf(hit) !== "weak");
+    const names = this.source?.sides.map(({ label }) => label) ?? [];
+    const rows = hits.flatMap((hit) => hit.keys.map((key) => ({ searched_with: names.length > 1 ? names[hit.query] : this.source?.name, score: hit.score,
+      verdict: kindOf(hit), verified: hit.verified?.is_copy, ...imageCells(hit.image), key })));
+    return { rows, json: { searched_with: names.length > 1 ? names : [this.source?.name], results: hits } };
+  }
+
+  /** Has a hit verified that was not among the best. @param {Hit} hit */
+  async verify(hit) {
+    const answer = await this.source?.compare?.(hit.query, hit.image.id).catch(() => null);
+    if (answer) Object.assign(hit, { verified: answer.verified, unverified: answer.unverified });
   }
 
   /** @param {string} id @returns {Promise<import("../router.js").Comparison>} */
   async comparison(id) {
     await this.ready;
-    const left = this.source?.side ?? { source: "", label: "Your picture", width: null, height: null };
-    const at = this.hits.findIndex((hit) => hit.image.id === id);
-    const hit = this.hits[at];
+    const shown = arranged(this.hits, this.params);
+    const at = shown.findIndex((hit) => hit.image.id === id);
+    const hit = shown[at];
     if (!hit) {
       throw new ApiProblem({ status: 404, code: "not_a_hit", title: "This picture isn’t among the results",
         detail: "It may have been deleted, or a filter leaves it out now." });
     }
-    return { left, hit, previous: this.hits[at - 1]?.image.id ?? null, next: this.hits[at + 1]?.image.id ?? null };
+    const left = this.source?.sides[hit.query] ?? { source: "", label: "Your picture", width: null, height: null };
+    if (!hit.verified && LATER.has(hit.unverified ?? "")) await this.verify(hit);
+    return { left, hit, previous: shown[at - 1]?.image.id ?? null, next: shown[at + 1]?.image.id ?? null };
   }
 }
 

@@ -1,9 +1,9 @@
 /** How the index is doing, renewed every few seconds while the page is looked at. */
 
-import { getRejections, getStats, getThroughput, listImages } from "../api.js";
+import { ApiProblem, getPatrol, getReadiness, getRejections, getStats, getThroughput, listImages } from "../api.js";
 import { ThroughputChart } from "../chart.js";
 import { h } from "../dom.js";
-import { ago, bytes, count, duration, words } from "../format.js";
+import { ago, bytes, count, counted, duration, words } from "../format.js";
 import { loading, problem } from "../notice.js";
 import { link } from "../router.js";
 import { overlayLink } from "../tile.js";
@@ -25,9 +25,10 @@ function figures(stats) {
   const away = stats.vectors === null;
   return [
     figure("Pictures", count(stats.objects), bytes(stats.bytes)),
-    figure("Distinct contents", count(stats.contents), stats.objects > stats.contents ? `${count(stats.objects - stats.contents)} files are duplicates` : "no duplicates"),
+    figure("Distinct contents", count(stats.contents), stats.objects > stats.contents ? `${counted(stats.objects - stats.contents, "file")} ${stats.objects - stats.contents === 1 ? "is a duplicate" : "are duplicates"}` : "no duplicates"),
     figure("Searchable", count(stats.indexed), stats.model ? `with the model ${stats.model}` : "no model yet", "figure-good"),
     figure("Vectors", away ? "—" : count(stats.vectors ?? 0), away ? "the vector index is away" : stats.pending ? "more are on their way" : "one for each distinct picture", away ? "figure-bad" : ""),
+    figure("Lag", stats.oldest_pending_s === null ? "none" : duration(stats.oldest_pending_s), "age of the oldest that waits", stats.oldest_pending_s === null ? "" : "figure-busy"),
     figure("Pending", count(stats.pending), stats.oldest_pending_s === null ? "nothing is waiting" : `the oldest waits for ${duration(stats.oldest_pending_s)}`, stats.pending ? "figure-busy" : ""),
     figure("Rejected", count(stats.rejected), stats.rejected ? "see the reasons below" : "every file could be read", stats.rejected ? "figure-bad" : ""),
   ];
@@ -45,6 +46,21 @@ function imageList(images, state, total) {
     total > images.length ? h("a", { class: "more-link", href: link("browse", { state }) }, `All ${count(total)}`) : null);
 }
 
+const CLOCK = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+const PARTS = /** @type {Record<string, string>} */ ({ catalog: "Database", vectors: "Vector index", objects: "Object store", model: "Model" });
+
+/** @param {Record<string, string>} checks what each dependency answered, "ok" or what is wrong */
+function dependencies(checks) {
+  return Object.entries(checks).map(([name, answer]) => h("li", { class: answer === "ok" ? "part-ok" : "part-away" },
+    h("b", null, PARTS[name] ?? words(name)), answer === "ok" ? "answers" : answer));
+}
+
+/** @param {{ finished: string }[]} rounds one for each bucket */
+function comparedWhen(rounds) {
+  const oldest = rounds.map(({ finished }) => finished).sort()[0];
+  return oldest ? `; the catalog was last compared with the bucket${rounds.length === 1 ? "" : "s"} ${ago(oldest)}` : "";
+}
+
 class Status {
   constructor() {
     this.title = "Status";
@@ -54,11 +70,13 @@ class Status {
     this.rejected = h("div");
     this.reasons = h("ul", { class: "reasons", role: "list" });
     this.trouble = h("div");
-    this.fresh = h("p", { class: "quiet live" }, "live");
-    this.content = h("div", { hidden: true }, this.figures, this.chart.element,
+    this.fresh = h("p", { class: "quiet live", role: "status" }, "Asking");
+    this.parts = h("ul", { class: "parts", role: "list", "aria-label": "What it depends on" });
+    this.version = h("p", { class: "quiet" });
+    this.content = h("div", { hidden: true }, this.parts, this.figures, this.chart.element,
       h("div", { class: "status-columns" },
         h("section", null, h("h2", null, "Waiting"), this.pending),
-        h("section", null, h("h2", null, "Rejected"), this.reasons, this.rejected)));
+        h("section", null, h("h2", null, "Rejected"), this.reasons, this.rejected)), this.version);
     this.element = h("div", { class: "status" },
       h("div", { class: "results-head" }, h("h1", { class: "summary" }, "Status"), this.fresh), this.trouble, this.content);
     this.trouble.append(loading("Asking the server"));
@@ -85,20 +103,33 @@ class Status {
     this.asking = true;
     let wait = EVERY_MS;
     try {
-      const [stats, throughput, reasons, pending, rejected] = await Promise.all([getStats(), getThroughput(MINUTES), getRejections(),
-        listImages({ state: "pending", limit: LISTED, order: "oldest" }), listImages({ state: "rejected", limit: LISTED })]);
+      this.parts.replaceChildren(...dependencies(await getReadiness()));
+      const [stats, throughput, reasons, pending, rejected, patrol] = await Promise.all([getStats(), getThroughput(MINUTES), getRejections(),
+        listImages({ state: "pending", limit: LISTED, order: "oldest" }), listImages({ state: "rejected", limit: LISTED }), getPatrol()]);
       this.show(stats, throughput, reasons, pending.results, rejected.results);
+      this.version.textContent = `Twinlens ${stats.version}${comparedWhen(patrol.results)}`;
       this.trouble.replaceChildren();
       this.content.hidden = false;
-      this.fresh.classList.add("live-on");
+      this.isLive(true);
     } catch (error) {
-      this.fresh.classList.remove("live-on");
+      this.isLive(false, error instanceof ApiProblem && (error.status === 0 || error.code === "proxy_alone"));
       this.trouble.replaceChildren(problem(error, () => void this.refresh()));
       wait = EVERY_MS * 3;
     } finally {
       this.asking = false;
     }
     this.timer = setTimeout(() => void this.refresh(), wait);
+  }
+
+  /** @param {boolean} live @param {boolean} [down] whether nobody answers at all */
+  isLive(live, down = false) {
+    if (live) this.seen = Date.now();
+    this.fresh.classList.toggle("live-on", live);
+    this.fresh.classList.toggle("live-off", !live);
+    const since = this.seen ? `; the figures are of ${CLOCK.format(this.seen)}` : "";
+    const text = live ? "Live" : `${down ? "The server does not answer" : "Not live"}${since}`;
+    if (this.fresh.textContent !== text) this.fresh.textContent = text;
+    if (down) this.parts.replaceChildren();
   }
 
   /**

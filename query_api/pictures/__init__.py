@@ -1,0 +1,1 @@
+"""What is computed of pictures on demand, and kept for a while."""

@@ -1,0 +1,1 @@
+"""Searching, verifying, comparing and grouping: the handlers behind the routes."""

@@ -1,0 +1,1 @@
+"""What all handlers stand on: ports, checkpoints, back-off, metrics."""

@@ -1,0 +1,1 @@
+"""From bucket events to the catalog."""

@@ -1,0 +1,1 @@
+"""The worker process: its parts, its consumers, its loops, its end."""

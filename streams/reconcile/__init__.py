@@ -1,1 +1,0 @@
-"""Comparing bucket, catalog and vectors, and healing what differs by hints on the same topics."""

@@ -1,0 +1,1 @@
+"""Finding and healing what no message told: sweep, patrol, reconcile, audit; and forgetting a bucket."""

@@ -1,0 +1,1 @@
+"""What external producers ask for, and what they are told."""

@@ -1,0 +1,1 @@
+"""`make proof-compose`: the real docker-compose.yaml on a real Docker engine."""

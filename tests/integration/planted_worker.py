@@ -1,0 +1,98 @@
+"""`twinlens` with something planted into its process: a bug of the agents or loops, or a crash at a step.
+
+::
+
+    python -m tests.integration.planted_worker PLANTED worker ingest
+
+Production code has no switch for this: a named function of the process is replaced before the command runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from types import ModuleType
+from typing import Any
+
+from ops.cli import app
+from streams.common.checkpoints import Step
+from streams.common.deliveries import Delivery, Handler
+from streams.common.ports import Checkpoint, Ports, pass_by
+from streams.process import agents as apps
+from streams.process import composition, roles
+from streams.process.pace import Pace
+from streams.repair.sweep import sweep
+
+
+async def acknowledged_first(events: Sequence[Any], handling: asyncio.Task[None], _reached: Checkpoint) -> None:
+    """Acknowledges a batch before it is handled."""
+    for event in events:
+        event.ack()
+    await handling
+
+
+async def swallowed(handler: Handler, deliveries: Sequence[Delivery], _pace: Pace) -> None:
+    """Goes on after an error."""
+    with suppress(Exception):
+        await handler.handle(deliveries)
+
+
+async def nothing_swept(_ports: Ports) -> int:
+    """Takes up nothing that is due."""
+    return 0
+
+
+ACKNOWLEDGED_FIRST = "acknowledged before the write"
+AGENT_BUGS: dict[str, tuple[ModuleType, Callable[..., Any], Callable[..., Any]]] = {
+    ACKNOWLEDGED_FIRST: (apps, apps.acknowledged, acknowledged_first),
+    "an exception swallowed": (apps, apps.handled, swallowed),
+}
+DEAD_SWEEP = "a dead sweep"
+BUGS = {**AGENT_BUGS, DEAD_SWEEP: (roles, sweep, nothing_swept)}
+_CRASH = "crash at "
+
+
+def crash_at(step: Step, count: int = 1) -> str:
+    """What is planted for a process that ends itself with SIGKILL when it reaches the step for that time."""
+    return f"{_CRASH}{step}:{count}"
+
+
+def with_planted(planted: str) -> Sequence[str]:
+    """The program that runs as `twinlens` with this in it."""
+    return [sys.executable, "-m", "tests.integration.planted_worker", planted]
+
+
+def plant(planted: str) -> None:
+    """Put it into this process. Raises KeyError for a bug, and ValueError for a step, that is not there."""
+    if planted.startswith(_CRASH):
+        step, _, count = planted.removeprefix(_CRASH).partition(":")
+        _replace(composition, pass_by, _crashing(Step(step), int(count)))
+    else:
+        _replace(*BUGS[planted])
+
+
+def _replace(module: ModuleType, original: Callable[..., Any], replacement: Callable[..., Any]) -> None:
+    assert getattr(module, original.__name__) is original
+    setattr(module, original.__name__, replacement)
+
+
+def _crashing(step: Step, count: int) -> Checkpoint:
+    left = count
+
+    async def crash(reached: str) -> None:
+        nonlocal left
+        if reached == step:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return crash
+
+
+if __name__ == "__main__":
+    plant(sys.argv[1])
+    app(sys.argv[2:])
