@@ -12,26 +12,16 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from minio import Minio
 from minio.notificationconfig import NotificationConfig, QueueConfig
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.stack.cleanup import s3_client
-from tests.stack.minio import MAIN_ROUTE, EventRoute
-from tests.stack.process import Command, ServerError, ServerProcess
-from tests.stack.stack import Stack
-
-
-async def create_topic(bootstrap: str, name: str) -> None:
-    """Create a topic of two partitions."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        await admin.create_topics([NewTopic(name, num_partitions=2, replication_factor=1)])
-    finally:
-        await admin.close()
+from tests.harness.stack.cleanup import s3_client
+from tests.harness.stack.minio import MAIN_ROUTE, EventRoute
+from tests.harness.stack.process import Command, ServerError, ServerProcess
+from tests.harness.stack.stack import Stack
+from tests.integration.topics import create_topic
 
 
 async def keys_of(bootstrap: str, topic: str, bucket: str, count: int, seconds: float = 60) -> set[str]:
@@ -113,7 +103,7 @@ def test_a_server_that_ends_at_once_is_reported_with_its_log(tmp_path: Path) -> 
     """Waiting for a server that can't start ends with the reason, not with the deadline."""
     command = Command([sys.executable, "-c", "print('no such option'); raise SystemExit(3)"])
     server = ServerProcess("broken", command, log=tmp_path / "log", is_ready=lambda: False)
-    with pytest.raises(ServerError, match=r"broken ended with 3 while starting[\s\S]*no such option"):
+    with pytest.raises(ServerError, match=r"while starting, broken ended \(exit code 3\)[\s\S]*no such option"):
         server.start()
 
 
@@ -123,25 +113,27 @@ def test_servers_end_with_the_process_that_started_them(tmp_path: Path, number: 
     program = """
 import sys, time
 from pathlib import Path
-from tests.stack.process import Command, ServerProcess
-shell = "trap '' TERM; sleep 600 & echo $! >child; wait"
+from tests.harness.stack.process import Command, ServerProcess
+shell = "trap '' TERM; sleep 600 & echo $! >writing; mv writing child; wait"
 server = ServerProcess("shell", Command(["sh", "-c", shell], folder=Path(sys.argv[1])),
                        log=Path(sys.argv[1]) / "log", is_ready=(Path(sys.argv[1]) / "child").exists)
 server.start()
 print(server.pid, flush=True)
 time.sleep(600)
 """
-    owner = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": "."},
-    )
-    assert owner.stdout is not None
-    pids = [int(owner.stdout.readline()), int((tmp_path / "child").read_text(encoding="utf-8"))]
-    owner.send_signal(number)
-    owner.wait(20)
-    owner.stdout.close()
+    ) as owner:
+        try:
+            assert owner.stdout is not None
+            pids = [int(owner.stdout.readline()), int((tmp_path / "child").read_text(encoding="utf-8"))]
+            owner.send_signal(number)
+            owner.wait(20)
+        finally:
+            owner.kill()
     deadline = time.monotonic() + 20
     while any(is_running(pid) for pid in pids):
         assert time.monotonic() < deadline, "a server outlived its owner"
