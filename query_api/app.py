@@ -23,7 +23,7 @@ from query_api.http.parameters import only_known
 from query_api.http.problems import Problem, documented, install
 from query_api.http.time_limit import TimeLimit
 from query_api.page import WebPage, image_hosts
-from query_api.routes import compare, duplicates, files, health, images, predecessor, search, session, status, thumbnail
+from query_api.routes import compare, duplicates, files, health, images, predecessor, search, session, stats, thumbnail
 from query_api.search.live_model import LiveModel
 from query_api.services import ReadingPorts, Services, assemble
 from schemas.settings import Settings
@@ -49,7 +49,7 @@ def create_app(settings: Settings, ports: ReadingPorts) -> FastAPI:
 
     app = FastAPI(
         title="Twinlens",
-        version=status.twinlens_version(),
+        version=stats.twinlens_version(),
         description=DESCRIPTION.strip(),
         docs_url=None,
         redoc_url=None,
@@ -112,7 +112,7 @@ def _routes(*, with_predecessors: bool) -> Sequence[BaseRoute]:
     """The same for all apps of a process: with the first request FastAPI takes their parameters apart, once."""
     routes = APIRouter()
     guarded = [Depends(require_key), Depends(only_known)]
-    for module in (search, compare, images, files, thumbnail, duplicates, status):
+    for module in (search, compare, images, files, thumbnail, duplicates, stats):
         routes.include_router(module.router, dependencies=guarded)
     if with_predecessors:
         # Its clients may send what its service took no notice of.

@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Route, expect
 
-from query_api.routes.status import twinlens_version
+from query_api.routes.stats import twinlens_version
 from tests.browser.catalog import Picture, pictures_of
 from tests.browser.conftest import Opened
 from tests.browser.rules import RULES

@@ -11,6 +11,7 @@ import pytest
 from imaging.changes import ChangeKind
 from imaging.decoding import content_type_of
 from imaging.sniffing import Format
+from query_api.answers import Image
 from query_api.app import create_app
 from query_api.errors import RequestProblem
 from query_api.pictures.verification import Unverified
@@ -98,15 +99,27 @@ def test_the_page_filters_by_parameters_that_there_are(openapi: dict[str, Any]) 
 )
 def test_the_page_reads_fields_that_there_are(typedef: str, model: str, openapi: dict[str, Any]) -> None:
     """Each property of a type of ``types.js`` is one of the answer, which may be null where the page's may."""
-    block = re.search(rf"@typedef {{object}} {typedef}\n(.*?)\*/", script("types.js"), re.DOTALL)
-    assert block
-    read = {name: kind for kind, name in re.findall(r"@property \{(.*?)\} (\w+)(?= |$)", block[1], re.MULTILINE)}
+    read = properties(typedef)
     assert len(read) > 5
     answered = openapi["components"]["schemas"][model]["properties"]
     assert set(read) <= set(answered)
     nullable = {name for name, schema in answered.items() if {"type": "null"} in schema.get("anyOf", ())}
     wrong = [name for name, kind in read.items() if (name in nullable) != kind.endswith("| null")]
     assert wrong == []
+
+
+def test_the_page_and_the_example_know_all_of_an_image() -> None:
+    """A field that is added to an image is added to ``types.js``, and to the example that /docs shows."""
+    schema = Image.model_json_schema()
+    assert set(properties("Image")) == set(schema["properties"])
+    assert set(schema["example"]) == set(schema["properties"])
+
+
+def properties(typedef: str) -> dict[str, str]:
+    """The properties of a type of ``types.js``, and their types."""
+    block = re.search(rf"@typedef {{object}} {typedef}\n(.*?)\*/", script("types.js"), re.DOTALL)
+    assert block
+    return {name: kind for kind, name in re.findall(r"@property \{(.*?)\} (\w+)(?= |$)", block[1], re.MULTILINE)}
 
 
 def test_the_page_asks_for_thumbnails_in_sizes_that_there_are(openapi: dict[str, Any]) -> None:
