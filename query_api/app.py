@@ -171,8 +171,19 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             described = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schema["components"]["schemas"] |= described.pop("$defs", {}) | {model.__name__: described}
         _replace_validation_errors(schema)
+        _name_the_most(schema, app.state.services.settings.api.max_pictures)
         app.openapi_schema = schema
     return app.openapi_schema
+
+
+def _name_the_most(schema: dict[str, Any], pictures: int) -> None:
+    """How many pictures one search takes is a setting, which the description of this service's body tells."""
+    search = schema["paths"]["/v1/search"]["post"]
+    form = search["requestBody"]["content"]["multipart/form-data"]["schema"]
+    form["properties"]["file"]["maxItems"] = pictures
+    schema["components"]["schemas"]["NamedQueries"]["properties"]["queries"]["maxItems"] = pictures
+    [originals] = [each for each in search["parameters"] if each["name"] == "original_sha256"]
+    originals["schema"]["maxItems"] = pictures
 
 
 def _replace_validation_errors(schema: dict[str, Any]) -> None:

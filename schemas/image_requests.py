@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_
 from schemas.collection import BUCKET_MAX_LENGTH
 from schemas.errors import MalformedMessage, RequestRefused
 from schemas.messages import Message, first_fault, load_json
-from schemas.records import EXTERNAL_ID, EXTERNAL_ID_MAX, KEY_MAX_BYTES, REQUEST_ID
+from schemas.records import EXTERNAL_ID, EXTERNAL_ID_MAX, KEY_MAX_BYTES, REQUEST_ID, URL_MAX_LENGTH
 
 
 def _storable_id(value: str) -> str:
@@ -51,7 +51,7 @@ class ImageRequest(Message):
     bucket: Annotated[str, Field(min_length=1, max_length=BUCKET_MAX_LENGTH)] | None = None
     key: Annotated[str, Field(min_length=1, max_length=KEY_MAX_BYTES)]
     content_base64: str | None = None
-    url: Annotated[str, Field(max_length=4096)] | None = None
+    url: Annotated[str, Field(max_length=URL_MAX_LENGTH)] | None = None
     content_type: Annotated[str, Field(max_length=255, pattern=r"^[\x20-\x7e]+$")] | None = None
     external_id: Annotated[str, Field(max_length=EXTERNAL_ID_MAX)] | None = None
     metadata: Mapping[str, str] = Field(default_factory=dict)

@@ -47,6 +47,8 @@ IMAGE_ID_PATTERN: Final = r"^[0-9a-f]{32}$"
 SHA256_PATTERN: Final = r"^[0-9a-f]{64}$"
 KEY_MAX_BYTES: Final = 1024
 """S3's limit for an object key, in UTF-8."""
+URL_MAX_LENGTH: Final = 4096
+"""Characters of a URL to be fetched. A presigned one that carries a session token has some 2,000."""
 USER_METADATA: Final = "x-amz-meta-"
 """Begins the names of S3's headers for user metadata."""
 METADATA_MAX_BYTES: Final = 2048

@@ -12,11 +12,10 @@ from typing import Final, NamedTuple, Protocol
 import httpx
 
 from schemas.errors import RefusedUrl
-from schemas.records import ANY_TYPE, UNTYPED
+from schemas.records import ANY_TYPE, UNTYPED, URL_MAX_LENGTH
 from stores.addresses import Address, Network, may_fetch_from, parsed_address
 
 DEFAULT_PORTS: Final = frozenset({80, 443})
-MAX_URL_LENGTH: Final = 2048
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _SCHEMES: Final = {"http": 80, "https": 443}
 
@@ -123,8 +122,8 @@ class GuardedFetcher(UrlFetcher):
         raise RefusedUrl(f"the URL redirects more than {self._max_redirects} times")
 
     def _checked_url(self, text: str) -> httpx.URL:
-        if len(text) > MAX_URL_LENGTH:
-            raise RefusedUrl(f"the URL has {len(text)} characters; {MAX_URL_LENGTH} are allowed")
+        if len(text) > URL_MAX_LENGTH:
+            raise RefusedUrl(f"the URL has {len(text)} characters; {URL_MAX_LENGTH} are allowed")
         try:
             url = httpx.URL(text)
         except (httpx.InvalidURL, TypeError, ValueError) as error:

@@ -11,7 +11,7 @@ from query_api.errors import InvalidRequest
 from query_api.http.problems import invalid
 from query_api.pictures.remembered import MAX_NAME_LENGTH
 from schemas.collection import BUCKET_MAX_LENGTH
-from schemas.records import IMAGE_ID_PATTERN, KEY_MAX_BYTES
+from schemas.records import IMAGE_ID_PATTERN, KEY_MAX_BYTES, URL_MAX_LENGTH
 
 MAX_DIMENSIONS = 4096
 _MOST_MEMBERS = 2
@@ -38,7 +38,7 @@ class ByKey(_Named):
 class ByUrl(_Named):
     """A picture somewhere on the web. Off by default."""
 
-    url: str = Field(min_length=1, max_length=4096)
+    url: str = Field(min_length=1, max_length=URL_MAX_LENGTH)
 
 
 class ByUpload(_Named):
@@ -58,9 +58,9 @@ _QUERY: TypeAdapter[NamedQuery] = TypeAdapter(NamedQuery)
 
 
 class NamedQueries(_Named):
-    """Queries that need no upload: what the API's description says of such a body."""
+    """Queries that need no upload: what the API's description says of such a body. How many it may have is a setting."""
 
-    queries: list[NamedQuery] = Field(min_length=1, max_length=64)
+    queries: list[NamedQuery] = Field(min_length=1)
 
 
 def parse_queries(body: bytes, *, most: int) -> list[NamedQuery]:

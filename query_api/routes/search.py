@@ -35,7 +35,7 @@ _BODY: dict[str, Any] = {
             "schema": {
                 "type": "object",
                 "required": ["file"],
-                "properties": {"file": {"type": "array", "minItems": 1, "maxItems": 8, "items": _BINARY}},
+                "properties": {"file": {"type": "array", "minItems": 1, "items": _BINARY}},
             }
         },
         "image/*": {"schema": _BINARY},

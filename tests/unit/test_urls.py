@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,12 @@ from typing import Any
 import httpx
 import pytest
 from hypothesis import given, strategies
+from pydantic import ValidationError
 
+from query_api.http.named_queries import ByUrl
 from schemas.errors import RefusedUrl
+from schemas.image_requests import ImageRequest
+from schemas.records import URL_MAX_LENGTH
 from stores.addresses import is_public
 from stores.urls import Fetched, GuardedFetcher, UnreachableUrl, _target
 from tests.harness.fuzzing import fuzz, fuzz_settings
@@ -113,6 +117,21 @@ def local(running: Site, **options: object) -> GuardedFetcher:
     return guarded(**(defaults | options))
 
 
+async def test_a_url_may_be_as_long_as_messages_and_the_api_take_it() -> None:
+    """4,096 characters; one more is refused by all three."""
+    async with site() as running:
+        begin = f"http://127.0.0.1:{running.port}/"
+        longest = begin + "x" * (URL_MAX_LENGTH - len(begin))
+        running.page(longest.removeprefix(begin[:-1]), b"bytes")
+        assert (await fetch(local(running), longest)).data == b"bytes"
+        for taken in (ByUrl, partial(ImageRequest, request_id="r", key="k")):
+            assert taken(url=longest).url == longest
+            with pytest.raises(ValidationError, match="at most 4096 characters"):
+                taken(url=longest + "x")
+        with pytest.raises(RefusedUrl, match="4097 characters; 4096 are allowed"):
+            await fetch(local(running), longest + "x")
+
+
 async def test_a_picture_is_fetched() -> None:
     """The bytes and their content type come back; the request names the host and asks for nothing packed."""
     async with site() as running:
@@ -133,7 +152,7 @@ async def test_a_picture_is_fetched() -> None:
         "", "picture.png", "//host/a", "ftp://host/a", "file:///etc/passwd", "data:image/png;base64,AA==", "http://",
         "http:///a", "gopher://x/", "http://user@example.com/a", "http://user:pass@example.com/", "http://[::1",
         "http://example.com:22/", "http://example.com:99999/", "http://example.com:0/", "javascript:alert(1)",
-        "http://example.com/" + "a" * 3000,
+        "http://example.com/" + "a" * URL_MAX_LENGTH,
     ],
 )  # fmt: skip
 async def test_odd_urls_are_refused_before_anything_is_asked(url: str) -> None:

@@ -230,3 +230,18 @@ async def test_too_many_pictures_are_refused(client: httpx.AsyncClient) -> None:
     assert_problem(await client.post("/v1/search", files=files), 400)
     queries = {"queries": [{"image_id": ABSENT}] * 9}
     assert_problem(await client.post("/v1/search", json=queries), 422)
+
+
+@pytest.mark.parametrize("most", [1, 64])
+async def test_the_description_says_how_many_pictures_a_search_takes(library: Library, most: int) -> None:
+    """The bodies and the parameter that has an entry for each picture name `api.max_pictures` of this very service."""
+    described = create_app(Settings.model_validate({"api": {"max_pictures": most}}), library.ports).openapi()
+    search = described["paths"]["/v1/search"]["post"]
+    form = search["requestBody"]["content"]["multipart/form-data"]["schema"]
+    [originals] = [each for each in search["parameters"] if each["name"] == "original_sha256"]
+    lists = [
+        form["properties"]["file"],
+        described["components"]["schemas"]["NamedQueries"]["properties"]["queries"],
+        originals["schema"],
+    ]
+    assert [(each["type"], each["maxItems"]) for each in lists] == [("array", most)] * 3
