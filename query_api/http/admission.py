@@ -21,6 +21,7 @@ from query_api.http.access import ApiKeys, client_of, key_needed
 from query_api.http.body_guard import SIGN_IN_PATH
 from query_api.http.open_rate import A_SECOND, OpenRate
 from query_api.http.problems import API_PATHS, SUPERVISORS_PATHS, problem_response
+from query_api.http.turns import Turns
 from query_api.metrics import Metrics
 from schemas.settings import ApiSettings
 
@@ -49,6 +50,7 @@ class Admission:
         self._rate: RateLimitItem | None = parse(settings.rate_limit) if settings.rate_limit else None
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._open_rate = OpenRate()
+        self._turns = Turns()
         self._held_back = 0
         self._refused: Counter[int] = Counter()
         self._noted_at = -math.inf
@@ -64,6 +66,9 @@ class Admission:
             await self._app(scope, receive, send)
             return
         stranger = self._keys.is_stranger(scope)
+        if stranger:
+            # 150 that come at once would take 40 ms in one round of the loop, and key holders would wait for all of it.
+            await self._turns.take()
         problem = (
             self._too_many(client, stranger=stranger)
             or (await self._too_often(client) if stranger else None)

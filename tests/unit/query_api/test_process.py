@@ -12,7 +12,7 @@ import httpx
 import pytest
 from hypothesis import given, strategies
 
-from query_api.http.protocol import HEAD_TIMEOUT_S
+from query_api.http.protocol import HEAD_TIMEOUT_S, UNREAD_PAUSE_S
 from tests.harness.fuzzing import fuzz, fuzz_settings
 from tests.harness.query_service import Service, service
 
@@ -110,6 +110,21 @@ def test_a_nested_body_without_a_key_costs_no_memory(running: Service) -> None:
     pieces = [b"[" * MEGABYTE] * 31 + [b"]" * MEGABYTE] * 31
     _answer(running, POST + b"Content-Length: %d\r\n\r\n" % (62 * MEGABYTE), *pieces)
     assert running.process.memory("VmHWM") - before < 8 * MEGABYTE
+
+
+@pytest.mark.slow
+def test_a_refused_body_is_read_on_slowly(running: Service) -> None:
+    """Megabytes behind a refusal are no work for one moment; the client has its answer, and may ask again after them."""
+    length = 32 * MEGABYTE
+    head = POST + b"Content-Length: %d\r\n\r\n" % length
+    with socket.create_connection(running.host_and_port, timeout=HEAD_TIMEOUT_S) as connection:
+        connection.sendall(head)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
+        begun = time.monotonic()
+        connection.sendall(bytes(length))
+        connection.sendall(GET + b"\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert time.monotonic() - begun > length / (256_000 / UNREAD_PAUSE_S) / 2
 
 
 @pytest.mark.fuzz

@@ -17,6 +17,7 @@ from query_api.http import admission
 from query_api.http.access import hash_of
 from query_api.http.body_guard import OPEN_BODY_BYTES
 from query_api.http.open_rate import A_SECOND, BURST, OpenRate
+from query_api.http.turns import Turns
 from schemas.settings import Settings
 from tests.harness.library import Library, picture
 from tests.unit.query_api.problems import assert_problem
@@ -248,6 +249,41 @@ async def test_whoever_is_slowed_down_takes_no_place(library: Library, monkeypat
         for each in waiting:
             each.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_key_holders_do_not_wait_for_all_strangers_who_came_before(library: Library) -> None:
+    """Of a hundred who come at once without a key, one goes on in a round of the event loop: others get in between."""
+    answered: list[str] = []
+
+    async def ask(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+        answered.append(str((await client.get("/v1/no", headers=headers)).status_code))
+
+    async with _clients(library, key_hashes=KEYS) as [client]:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(100):
+                group.create_task(ask(client, {}))
+            group.create_task(ask(client, SHOP))
+    assert answered.count("401") == 100
+    assert answered.index("404") < 50
+
+
+async def test_turns_are_taken_in_order_one_a_round() -> None:
+    """Whoever stops waiting holds up nobody."""
+    turns, taken = Turns(), []
+
+    async def take(number: int) -> None:
+        await turns.take()
+        taken.append(number)
+
+    tasks = [asyncio.create_task(take(number)) for number in range(10)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    tasks[5].cancel()
+    while not all(task.done() for task in tasks):
+        before = len(taken)
+        await asyncio.sleep(0)
+        assert len(taken) <= before + 1
+    assert taken == [1, 2, 3, 4, 6, 7, 8, 9]
 
 
 @pytest.mark.parametrize(
