@@ -58,7 +58,7 @@ _QUERY: TypeAdapter[NamedQuery] = TypeAdapter(NamedQuery)
 
 
 class NamedQueries(_Named):
-    """Queries that need no upload: what the API's description says of such a body. How many it may have is a setting."""
+    """Queries that need no upload: what the API's description says of such a body. Their number is a setting."""
 
     queries: list[NamedQuery] = Field(min_length=1)
 

@@ -114,7 +114,7 @@ def test_a_nested_body_without_a_key_costs_no_memory(running: Service) -> None:
 
 @pytest.mark.slow
 def test_a_refused_body_is_read_on_slowly(running: Service) -> None:
-    """Megabytes behind a refusal are no work for one moment; the client has its answer, and may ask again after them."""
+    """Megabytes behind a refusal are no work for one moment; the client has its answer, and may ask again."""
     length = 32 * MEGABYTE
     head = POST + b"Content-Length: %d\r\n\r\n" % length
     with socket.create_connection(running.host_and_port, timeout=HEAD_TIMEOUT_S) as connection:

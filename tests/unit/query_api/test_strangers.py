@@ -258,11 +258,10 @@ async def test_key_holders_do_not_wait_for_all_strangers_who_came_before(library
     async def ask(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
         answered.append(str((await client.get("/v1/no", headers=headers)).status_code))
 
-    async with _clients(library, key_hashes=KEYS) as [client]:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(100):
-                group.create_task(ask(client, {}))
-            group.create_task(ask(client, SHOP))
+    async with _clients(library, key_hashes=KEYS) as [client], asyncio.TaskGroup() as group:
+        for _ in range(100):
+            group.create_task(ask(client, {}))
+        group.create_task(ask(client, SHOP))
     assert answered.count("401") == 100
     assert answered.index("404") < 50
 
