@@ -6,6 +6,7 @@ import structlog
 
 from schemas.errors import RequestRefused
 from schemas.settings import Settings
+from streams.assembly import for_forget
 from streams.process.composition import served_parts
 from streams.repair.forget import Forgotten, count_what_is_known, forget
 
@@ -23,9 +24,9 @@ async def run_forget(settings: Settings, bucket: str, *, dry_run: bool) -> Forgo
         )
     async with served_parts(settings) as parts:
         if dry_run:
-            return await parts.retry.run(lambda: count_what_is_known(bucket, parts.ports))
+            return await parts.retry.run(lambda: count_what_is_known(bucket, parts.ports.catalog, parts.ports.vectors))
         said = 0
-        async for done in forget(bucket, parts.ports, parts.retry):
+        async for done in forget(bucket, for_forget(parts.ports), parts.retry):
             if done.images + done.contents - said >= SAID_EVERY:
                 said = done.images + done.contents
                 log.info("forgetting", bucket=bucket, images=done.images, contents=done.contents)

@@ -11,6 +11,7 @@ from rich.table import Table
 from ops.installation import indexed_buckets
 from ops.terminal import json_text, shown, stderr, stdout
 from schemas.settings import Settings
+from streams.assembly import for_reconcile
 from streams.process.composition import WorkerParts, served_parts
 from streams.repair.drift import DriftKind, Phase, Report
 from streams.repair.reconcile import Reconciliation, Scope
@@ -65,7 +66,7 @@ async def _run_shown(parts: WorkerParts, scope: Scope, *, shown: bool) -> Report
         TimeElapsedColumn(),
         console=stderr(),
     )
-    run = Reconciliation(parts.ports, parts.retry, parts.settings.reconcile)
+    run = Reconciliation(for_reconcile(parts.ports), parts.retry, parts.settings.reconcile)
     with progress if shown else nullcontext():
         task = progress.add_task(scope.bucket, total=max(known, 1), found=0)
         async for report in run.run(scope):

@@ -23,14 +23,15 @@ async def run_retry(settings: Settings, *, bucket: str | None, reason: str | Non
     """
     sent = 0
     async with worker_parts(settings) as parts, scanning(LOOKED_AT, limit_s=limit_s) as looked_at:
+        outbox, topics, clock = parts.ports.outbox, parts.ports.topics, parts.ports.clock
         for name in indexed_buckets(settings, bucket):
             waiting: list[Rejected] = []
             async for entry in rejected(parts.ports.catalog, name, reason=reason, looked_at=looked_at):
                 waiting.append(entry)
                 if len(waiting) == PAGE:
-                    sent += await retry(waiting, parts.ports)
+                    sent += await retry(waiting, outbox, topics, clock)
                     waiting.clear()
-            sent += await retry(waiting, parts.ports)
+            sent += await retry(waiting, outbox, topics, clock)
     return sent
 
 

@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 from itertools import batched
 
 from schemas import lifecycle
 from schemas.messages import ImageChanged, NearestImage, encode_key
 from schemas.records import REQUEST_ID, ContentId, ContentRecord, ImageRecord, ImageState
 from schemas.similarity import Verdict, judged
-from stores.broker.ports import OutgoingMessage
-from stores.catalog.ports import CatalogTransaction, Reference
+from schemas.topics import Topics
+from stores.broker.ports import Outbox, OutgoingMessage
+from stores.catalog.ports import Catalog, CatalogTransaction, Reference
 from streams.common import metrics
 from streams.common.checkpoints import Step
-from streams.common.ports import LOCKED_AT_ONCE, Ports
+from streams.common.ports import LOCKED_AT_ONCE, Checkpoint, Clock
 
 type Contents = Mapping[ContentId, ContentRecord]
 
 
-async def publish_images(image_ids: Iterable[str], ports: Ports) -> None:
+@dataclass(frozen=True, slots=True)
+class PublishPorts:
+    """What publishing touches."""
+
+    catalog: Catalog
+    outbox: Outbox
+    topics: Topics
+    clock: Clock
+    reached: Checkpoint
+    copy_threshold: float
+    wait: timedelta
+    """After so long the sweep takes up what was marked to be published, and was not."""
+    tombstone_after: timedelta
+    """So long a removed image stays in the catalog and on the change stream."""
+
+
+async def publish_images(image_ids: Iterable[str], ports: PublishPorts) -> None:
     """Send the snapshot of each image whose last published one is out of date. Safe to repeat.
 
     The rows are locked from the reading to the broker's answer. Raises Outage.
@@ -39,7 +58,7 @@ async def lock_images(tx: CatalogTransaction, image_ids: Collection[str]) -> lis
 
 
 async def publish_locked(
-    tx: CatalogTransaction, images: Collection[ImageRecord], contents: Contents, ports: Ports
+    tx: CatalogTransaction, images: Collection[ImageRecord], contents: Contents, ports: PublishPorts
 ) -> bool:
     """Send what is out of date of these locked images, all in one call, and record it.
 
@@ -58,7 +77,7 @@ async def publish_locked(
     current = [image for image in images if image not in erasing and image not in erased]
     due = [image for image in current if not lifecycle.is_published(image, _content(image, contents))]
     nearby = await _nearby(tx, due, contents)
-    snapshots = [snapshot(image, _content(image, contents), nearby, ports) for image in due]
+    snapshots = [snapshot(image, _content(image, contents), nearby, ports.clock, ports.copy_threshold) for image in due]
     await ports.outbox.send(
         [
             OutgoingMessage(ports.topics.image_changes, encode_key(image.ref), sent.encode())
@@ -109,10 +128,17 @@ async def _nearby(
 
 
 def snapshot(
-    image: ImageRecord, content: ContentRecord | None, nearby: Mapping[ContentId, list[Reference]], ports: Ports
+    image: ImageRecord,
+    content: ContentRecord | None,
+    nearby: Mapping[ContentId, list[Reference]],
+    clock: Clock,
+    copy_threshold: float,
 ) -> ImageChanged:
-    """What is told of an image, under a version of its own; ``nearby`` are images of its content and those near it."""
-    now = ports.clock.now()
+    """What is told of an image, under a version of its own; ``nearby`` are images of its content and those near it.
+
+    ``copy_threshold`` (0 to 100): of the model in use, for scores of which it is not known which model gave them.
+    """
+    now = clock.now()
     state, reason = lifecycle.image_state(image, content)
     twins = nearby.get(content.id, []) if content else []
     twin = next((other for other in twins if other.image_id != image.id), None)
@@ -121,7 +147,7 @@ def snapshot(
         scores, verified = [near.score for near in content.nearest], [near.verified for near in content.nearest]
         # Scores are judged by the model that gave them, though another may be in use by now.
         thresholds = [near.copy_threshold for near in content.nearest if near.copy_threshold is not None]
-        judgements = judged(scores, verified, (thresholds or [ports.copy_threshold])[0], verifying=False)
+        judgements = judged(scores, verified, (thresholds or [copy_threshold])[0], verifying=False)
         for near, said in zip(content.nearest, judgements, strict=True):
             oldest = nearby.get(ContentId(content.bucket, near.sha256))
             if oldest:

@@ -10,13 +10,12 @@ from schemas.settings import Settings
 from stores.broker.ports import OutgoingMessage
 from stores.objects.watcher import FolderWatcher
 from streams.common.backoff import OutageRetry
-from streams.common.ports import Ports
 from streams.process.composition import WorkerParts
-from streams.repair.reconcile import Reconciliation, Scope
+from streams.repair.reconcile import ReconcilePorts, Reconciliation, Scope
 
 
 async def announce_what_changed_meanwhile(
-    settings: Settings, ports: Ports, retry: OutageRetry, refused: Callable[[str], object]
+    settings: Settings, ports: ReconcilePorts, retry: OutageRetry, refused: Callable[[str], object]
 ) -> None:
     """Compare everything and send hints about what differs: while nothing ran, files came and went unannounced.
 

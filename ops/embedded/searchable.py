@@ -12,8 +12,7 @@ from ops.embedded.errors import StackError
 from ops.http_client import ApiAway, ApiClient
 from query_api.sharing.shared import FRESH_S
 from streams.common.backoff import OutageRetry
-from streams.common.ports import Ports
-from streams.repair.comparing import compare_objects
+from streams.repair.comparing import ComparePorts, compare_objects
 from streams.repair.drift import DriftKind
 
 POLL_S: Final = 0.3
@@ -74,7 +73,7 @@ async def wait_until_searchable(
 
 
 async def catalog_agrees(
-    buckets: Iterable[str], ports: Ports, retry: OutageRetry, *, but_for: Collection[DriftKind] = ()
+    buckets: Iterable[str], ports: ComparePorts, retry: OutageRetry, *, but_for: Collection[DriftKind] = ()
 ) -> bool:
     """Whether the catalog knows every object of the buckets in its present version, and no other.
 

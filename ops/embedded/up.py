@@ -36,6 +36,7 @@ from schemas.settings import Settings, load_settings
 from schemas.task_groups import run_with_background
 from stores.objects.opening import open_objects
 from stores.objects.ports import ObjectReader
+from streams.assembly import for_comparing, for_reconcile
 from streams.process.composition import WorkerParts, worker_parts
 from streams.repair.drift import DriftKind
 
@@ -142,7 +143,8 @@ class Up:
 
     async def _serve(self, parts: WorkerParts, client: ApiClient, watching: asyncio.Event) -> int:
         await watching.wait()
-        comparing = announce_what_changed_meanwhile(parts.settings, parts.ports, parts.retry, self._print_refusal)
+        ports = for_reconcile(parts.ports)
+        comparing = announce_what_changed_meanwhile(parts.settings, ports, parts.retry, self._print_refusal)
         return await run_with_background(self._prove(parts, client), comparing)
 
     def _print_refusal(self, refusal: str) -> None:
@@ -218,7 +220,8 @@ class Up:
     async def _agrees(self, parts: WorkerParts) -> bool:
         """Whether the catalog agrees with the buckets, but for what it was refused to remove."""
         but_for = [DriftKind.ORPHAN_ROW] if self._refused else []
-        return await catalog_agrees(parts.settings.objects.buckets, parts.ports, parts.retry, but_for=but_for)
+        ports = for_comparing(parts.ports)
+        return await catalog_agrees(parts.settings.objects.buckets, ports, parts.retry, but_for=but_for)
 
     async def _try(self, client: ApiClient, paths: list[Path]) -> list[TransformResult]:
         sample = await indexed_sample(client, paths, SAMPLE)

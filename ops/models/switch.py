@@ -16,6 +16,7 @@ from ops.progress import progress_bar
 from schemas.errors import RequestRefused
 from schemas.model_switch import ModelSwitch, ServedModel, SwitchState
 from schemas.settings import Settings
+from streams.assembly import for_switch
 from streams.models.compare import ModelComparison, compare_models
 from streams.models.switch import ROUNDS, Switching
 from streams.process.composition import worker_parts
@@ -50,7 +51,7 @@ async def switching(settings: Settings) -> AsyncIterator[Switching]:
     """The steps of a switch on the servers that the settings name."""
     async with worker_parts(settings) as parts:
         await parts.retry.run(parts.ports.catalog.check)
-        yield Switching(parts.ports, parts.retry, settings.objects.buckets)
+        yield Switching(for_switch(parts.ports), parts.retry, settings.objects.buckets)
 
 
 async def run_switch(settings: Settings, model: str, *, rate: float, leave_behind: bool) -> Switched:
@@ -97,7 +98,10 @@ async def run_compare(settings: Settings, searches: int) -> ModelComparison:
         if switch.old is None or switch.new is None:
             raise RequestRefused("no switch of models is on, so there are no two collections to compare")
         old, new = (_threshold(model, settings) for model in (switch.old, switch.new))
-        return await compare_models(switch, (old, new), steps.ports, steps.retry, steps.buckets, searches)
+        ports = steps.ports
+        return await compare_models(
+            switch, (old, new), ports.catalog, ports.vectors, steps.retry, steps.buckets, searches
+        )
 
 
 def compared_in_words(found: ModelComparison) -> str:

@@ -13,10 +13,10 @@ import structlog
 from schemas import tracing
 from schemas.errors import Outage, RequestRefused, TwinlensError
 from schemas.messages import DEAD_LETTER_HEADERS
-from stores.broker.ports import OutgoingMessage
+from stores.broker.ports import Outbox, OutgoingMessage
 from streams.common import metrics
 from streams.common.backoff import OutageRetry
-from streams.common.ports import Ports
+from streams.common.ports import Clock
 
 log = structlog.get_logger(__name__)
 
@@ -110,7 +110,9 @@ class PutAside(TwinlensError):
 class DeadLetters:
     """Puts messages of one stage aside, so that a bug in one item does not take its neighbours along."""
 
-    ports: Ports
+    outbox: Outbox
+    topic: str
+    clock: Clock
     retry: OutageRetry
     stage: str
     max_bytes: int
@@ -119,9 +121,9 @@ class DeadLetters:
         """Send a message to the dead letters, unchanged, with its coordinates and the error. Raises BrokerOutage."""
         log.error("dead_letter", stage=self.stage, error=str(error), **delivery.coordinates)
         metrics.DEAD_LETTERS.labels(self.stage).inc()
-        topic, now = self.ports.topics.dead_letters, self.ports.clock.now()
-        letter = dead_letter(delivery, topic, self.stage, error, attempts, now, self.max_bytes)
-        await self.retry.run(lambda: self.ports.outbox.send([letter]))
+        now = self.clock.now()
+        letter = dead_letter(delivery, self.topic, self.stage, error, attempts, now, self.max_bytes)
+        await self.retry.run(lambda: self.outbox.send([letter]))
 
     async def put_aside_unsent(self, message: OutgoingMessage, error: Exception) -> None:
         """Put a message of ours aside, which the broker refuses. Raises BrokerOutage."""

@@ -21,12 +21,13 @@ from schemas.lifecycle import GAVE_UP, Rules
 from schemas.messages import ContentChanged
 from schemas.records import ContentId, ContentRecord, ContentState
 from schemas.settings import IndexSettings
+from stores.catalog.ports import Catalog
 from stores.vectors.ports import Vector
 from streams.common import metrics
 from streams.common.checkpoints import Step
 from streams.common.concurrency import halving, side_by_side
 from streams.common.deliveries import DeadLetters, Delivery
-from streams.common.ports import Ports, Retry
+from streams.common.ports import Checkpoint, Clock, Retry, ServedVectors
 from streams.index import converge_contents as steps
 from streams.index.converge_contents import Attempt, ContentOutcome, Embedded, Prepared, Refused, Settled
 from streams.index.nearest import Verify, unverified
@@ -86,6 +87,23 @@ class _Progress:
     """Attempts that have neither succeeded nor failed."""
 
 
+@dataclass(frozen=True, slots=True)
+class IndexPorts:
+    """What the index side touches: each group of steps its own, and besides what a batch itself does."""
+
+    deciding: steps.DecisionPorts
+    fetching: steps.FetchPorts
+    storing: steps.StorePorts
+    recording: steps.RecordPorts
+    settling: steps.SettlePorts
+    catalog: Catalog
+    served: ServedVectors
+    clock: Clock
+    reached: Checkpoint
+    limits: str
+    """Names the limits that decisions are made under."""
+
+
 class Index:
     """Handles batches of content messages. When ``handle`` returns, every message of its batch may be acknowledged.
 
@@ -96,7 +114,7 @@ class Index:
 
     def __init__(
         self,
-        ports: Ports,
+        ports: IndexPorts,
         retry: Retry,
         dead_letters: DeadLetters,
         settings: IndexSettings,
@@ -115,7 +133,7 @@ class Index:
         self._verify = verify
         self._other = other
         self._rules = Rules(
-            ports.limits.fingerprint, inference.model_name, settings.max_attempts, other.model_name if other else None
+            ports.limits, inference.model_name, settings.max_attempts, other.model_name if other else None
         )
         self._fetching = asyncio.Semaphore(settings.concurrency)
         self._in_flight: dict[ContentId, asyncio.Future[None]] = {}
@@ -147,7 +165,7 @@ class Index:
         for progress in self._progress:
             progress.begun.clear()
         with suppress(Outage):
-            await steps.refund(begun, self._ports)
+            await steps.refund(begun, self._ports.catalog)
 
     async def _parse(self, deliveries: Sequence[Delivery]) -> Batch:
         """What the messages ask for. What is about a bucket that isn't ours any more stays on the to-do list in SQL."""
@@ -218,9 +236,11 @@ class Index:
             await self._settle(batch, progress)
         except (Outage, ModelsChanged) as error:
             with suppress(Outage, ModelsChanged):
-                await steps.refund(progress.begun.values(), self._ports)
+                await steps.refund(progress.begun.values(), self._ports.catalog)
                 if isinstance(error, ModelsChanged):
-                    await steps.discard([item.content for item in progress.prepared], self._ports)
+                    await steps.discard(
+                        [item.content for item in progress.prepared], self._ports.catalog, self._ports.served
+                    )
             raise
         finally:
             self._progress.remove(progress)
@@ -246,7 +266,7 @@ class Index:
 
         async def decide() -> steps.Decided:
             decided = await self._retry.run(
-                lambda: steps.decide(messages, self._ports, self._rules, suspects_too=suspects_too)
+                lambda: steps.decide(messages, self._ports.deciding, self._rules, suspects_too=suspects_too)
             )
             progress.begun |= {content_id: decided.rows[content_id] for content_id in decided.begun}
             return decided
@@ -262,15 +282,15 @@ class Index:
         """Do what was decided, up to what has to be embedded; the contents whose vector is lost, to decide again."""
         rows, ports, run = decided.rows, self._ports, self._retry.run
         of = {state: [row for row in rows.values() if row.state is state] for state in ContentState}
-        await run(lambda: steps.delete_retired(rows.values(), ports))
-        await run(lambda: steps.remove(of[ContentState.DELETING], ports))
+        await run(lambda: steps.delete_retired(rows.values(), ports.deciding))
+        await run(lambda: steps.remove(of[ContentState.DELETING], ports.deciding))
         refused = of[ContentState.REJECTED]
         # A rejected content has no vector; one may be left from before.
-        await run(lambda: ports.delete_vectors([row.vector_id for row in refused]))
+        await run(lambda: ports.served.delete([row.vector_id for row in refused]))
         verifying = {message.content_id for message in messages if message.verify}
         doubted = [row for row in of[ContentState.INDEXED] if row.id in verifying]
-        lost = {row.id for row in await run(lambda: steps.without_vector(doubted, ports))}
-        await run(lambda: steps.without_other_vector(doubted, ports, self._rules))
+        lost = {row.id for row in await run(lambda: steps.without_vector(doubted, ports.deciding))}
+        await run(lambda: steps.without_other_vector(doubted, ports.catalog, ports.served.other, self._rules))
         for message in messages:
             content_id = message.content_id
             row = rows.get(content_id)
@@ -291,7 +311,7 @@ class Index:
                 try:
                     decode = self._decode_for(attempt)
                     with tracing.within(batch[attempt.content.id].delivery.trace):
-                        return await self._retry.run(lambda: steps.fetch(attempt, self._ports, decode))
+                        return await self._retry.run(lambda: steps.fetch(attempt, self._ports.fetching, decode))
                 except (Outage, ModelsChanged):
                     raise
                 except Exception as error:
@@ -347,11 +367,11 @@ class Index:
     async def _store(self, progress: _Progress) -> None:
         async def store(part: Sequence[Prepared]) -> None:
             others = [(item, progress.other_vectors[item.content.id]) for item in part if self._other is not None]
-            await self._retry.run(lambda: steps.store_other(others, self._ports))
+            await self._retry.run(lambda: steps.store_other(others, self._ports.served))
             entries = [(item, progress.vectors[item.content.id]) for item in part if item.is_new]
             if entries:
                 progress.embedded += await self._retry.run(
-                    lambda: steps.store(entries, self._ports, self._settings.nearest)
+                    lambda: steps.store(entries, self._ports.storing, self._settings.nearest)
                 )
             progress.brought_over += [item for item in part if not item.is_new]
 
@@ -374,17 +394,17 @@ class Index:
 
     async def _record(self, progress: _Progress) -> None:
         async def refund(part: Sequence[ContentRecord]) -> None:
-            await self._retry.run(lambda: steps.refund(part, self._ports))
+            await self._retry.run(lambda: steps.refund(part, self._ports.catalog))
             settle([Settled(content.id, ContentOutcome.WAITING) for content in part])
 
         async def reject(part: Sequence[Refused]) -> None:
-            settle(await self._retry.run(lambda: steps.reject(part, self._ports)))
+            settle(await self._retry.run(lambda: steps.reject(part, self._ports.recording)))
 
         async def record(part: Sequence[Embedded]) -> None:
-            settle(await self._retry.run(lambda: steps.record(part, self._ports, self._rules)))
+            settle(await self._retry.run(lambda: steps.record(part, self._ports.recording, self._rules)))
 
         async def record_other(part: Sequence[Prepared]) -> None:
-            settle(await self._retry.run(lambda: steps.record_other(part, self._ports, self._rules)))
+            settle(await self._retry.run(lambda: steps.record_other(part, self._ports.recording, self._rules)))
 
         def settle(settled: Sequence[Settled]) -> None:
             for each in settled:
@@ -400,7 +420,7 @@ class Index:
         """Say what there is to say before the mark on the to-do list is cleared."""
 
         async def settle(part: Sequence[ContentRecord]) -> None:
-            await self._retry.run(lambda: steps.settle(part, self._ports))
+            await self._retry.run(lambda: steps.settle(part, self._ports.settling))
 
         known = [settled.content for settled in progress.settled.values() if settled.content is not None]
         await self._by_halves(known, settle, progress)

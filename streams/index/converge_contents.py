@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import structlog
@@ -27,14 +27,17 @@ from schemas.errors import BucketOutage, ObjectTooLarge, ObjectUnreadable
 from schemas.lifecycle import Picture, Rules
 from schemas.messages import ContentChanged
 from schemas.records import ContentId, ContentRecord, ContentState, Neighbour, ObjectRef, Reason
-from stores.catalog.ports import CatalogTransaction, Reference
-from stores.vectors.ports import Vector, VectorEntry
+from schemas.topics import Topics
+from stores.broker.ports import Outbox
+from stores.catalog.ports import Catalog, CatalogTransaction, Reference
+from stores.objects.ports import ObjectReader
+from stores.vectors.ports import Vector, VectorEntry, VectorIndex
 from streams.common import metrics
 from streams.common.checkpoints import Step
 from streams.common.hints import content_hint, reread_hint
-from streams.common.ports import LOCKED_AT_ONCE, Ports
+from streams.common.ports import LOCKED_AT_ONCE, Checkpoint, Clock, NewId, RetryWait, ServedVectors
 from streams.common.scope import scoped
-from streams.publish import lock_images, publish_locked
+from streams.publish import PublishPorts, lock_images, publish_locked
 
 log = structlog.get_logger(__name__)
 
@@ -151,6 +154,19 @@ class Embedded:
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionPorts:
+    """What deciding, and carrying out what needs no picture, touches."""
+
+    catalog: Catalog
+    served: ServedVectors
+    clock: Clock
+    reached: Checkpoint
+    vector_id: NewId
+    wait: timedelta
+    """After so long the sweep takes up what no message has finished."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decided:
     """The rows as they were committed, and the oldest image that refers to each.
 
@@ -165,7 +181,7 @@ class Decided:
 
 
 async def decide(
-    messages: Collection[ContentChanged], ports: Ports, rules: Rules, *, suspects_too: bool = False
+    messages: Collection[ContentChanged], ports: DecisionPorts, rules: Rules, *, suspects_too: bool = False
 ) -> Decided:
     """Bring each row into the state that it must have now; an attempt at those that are pending has begun then."""
     wanted = {message.content_id: message for message in messages}
@@ -176,7 +192,7 @@ async def decide(
         rows = {content_id: row for content_id, row in rows.items() if content_id not in suspects}
         references = await tx.oldest_references(rows)
         if any(lifecycle.depends_on_models(row, rules) for row in rows.values()):
-            tx.expect_switch(ports.switch_version)
+            tx.expect_switch(ports.served.switch_version)
         now = ports.clock.now()
         decided = {
             content_id: lifecycle.decide(
@@ -210,7 +226,7 @@ async def lock_contents(tx: CatalogTransaction, content_ids: Collection[ContentI
     return await tx.lock_contents(content_ids)
 
 
-async def delete_retired(contents: Collection[ContentRecord], ports: Ports) -> None:
+async def delete_retired(contents: Collection[ContentRecord], ports: DecisionPorts) -> None:
     """Delete the vectors under ids that these contents had before.
 
     Whoever was to delete them may have died, or found the content restarted, before it came to that.
@@ -218,32 +234,32 @@ async def delete_retired(contents: Collection[ContentRecord], ports: Ports) -> N
     retired = [vector_id for content in contents for vector_id in content.retired]
     if not retired:
         return
-    await ports.delete_vectors(retired)
+    await ports.served.delete(retired)
     async with ports.catalog.transaction() as tx:
         rows = await tx.lock_contents([content.id for content in contents if content.retired])
-        tx.expect_switch(ports.switch_version)
+        tx.expect_switch(ports.served.switch_version)
         await tx.save_contents([lifecycle.forget_retired(row, retired) for row in rows.values()])
 
 
-async def remove(contents: Collection[ContentRecord], ports: Ports) -> None:
+async def remove(contents: Collection[ContentRecord], ports: DecisionPorts) -> None:
     """The vector first, then the row: a row without its vector is healed, a vector without a row is lost sight of."""
     if not contents:
         return
     await ports.reached(Step.DELETING_COMMITTED)
     with metrics.stage("vector"):
-        await ports.delete_vectors([content.vector_id for content in contents])
+        await ports.served.delete([content.vector_id for content in contents])
     await ports.reached(Step.VECTOR_DELETED)
     read = {content.id: content for content in contents}
     async with ports.catalog.transaction() as tx:
         rows = await tx.lock_contents(read)
-        tx.expect_switch(ports.switch_version)
+        tx.expect_switch(ports.served.switch_version)
         await tx.delete_contents([row.id for row in rows.values() if lifecycle.is_deletable(row, read[row.id])])
     await ports.reached(Step.CONTENT_DELETED)
 
 
-async def without_vector(contents: Collection[ContentRecord], ports: Ports) -> list[ContentRecord]:
+async def without_vector(contents: Collection[ContentRecord], ports: DecisionPorts) -> list[ContentRecord]:
     """Those indexed contents whose vector is lost; they are pending again."""
-    found = await found_by_search([content.vector_id for content in contents], ports)
+    found = await found_by_search([content.vector_id for content in contents], ports.served.in_use)
     lost = {content.id: content for content in contents if content.vector_id not in found}
     if lost:
         async with ports.catalog.transaction() as tx:
@@ -259,31 +275,33 @@ async def without_vector(contents: Collection[ContentRecord], ports: Ports) -> l
     return list(lost.values())
 
 
-async def without_other_vector(contents: Collection[ContentRecord], ports: Ports, rules: Rules) -> None:
+async def without_other_vector(
+    contents: Collection[ContentRecord], catalog: Catalog, other_vectors: VectorIndex | None, rules: Rules
+) -> None:
     """Forget of indexed contents that they were stored for the other model of a switch, where they are not."""
     other = rules.other_model
     stored = [content for content in contents if other is not None and lifecycle.is_stored_for(content, other)]
-    if not stored or ports.other_vectors is None:
+    if not stored or other_vectors is None:
         return
-    found = await ports.other_vectors.get([content.vector_id for content in stored])
+    found = await other_vectors.get([content.vector_id for content in stored])
     lost = {content.id: content for content in stored if content.vector_id not in found}
     if lost:
-        async with ports.catalog.transaction() as tx:
+        async with catalog.transaction() as tx:
             rows = (await tx.lock_contents(lost)).values()
             await tx.save_contents(
                 [lifecycle.forget_other(row, rules) for row in rows if lifecycle.has_lost(row, lost[row.id])]
             )
 
 
-async def found_by_search(vector_ids: Collection[int], ports: Ports) -> set[int]:
+async def found_by_search(vector_ids: Collection[int], vectors: VectorIndex) -> set[int]:
     """Those of the ids whose stored vector a search finds, which is more than that the index knows the id.
 
     Of vectors with more equals than a search returns, each counts as found when its search returns nothing but equals.
     """
-    stored = await ports.vectors.get(list(vector_ids)) if vector_ids else {}
+    stored = await vectors.get(list(vector_ids)) if vector_ids else {}
     if not stored:
         return set()
-    hits = await ports.vectors.search(list(stored.values()), limit=EQUALS_LOOKED_AT, strong=True)
+    hits = await vectors.search(list(stored.values()), limit=EQUALS_LOOKED_AT, strong=True)
     return {
         vector_id
         for vector_id, row in zip(stored, hits, strict=True)
@@ -295,7 +313,21 @@ async def found_by_search(vector_ids: Collection[int], ports: Ports) -> set[int]
 # Getting at its picture.
 
 
-async def fetch(attempt: Attempt, ports: Ports, decode: Decode) -> Prepared | Refused | None:
+@dataclass(frozen=True, slots=True)
+class FetchPorts:
+    """What fetching a picture touches."""
+
+    objects: ObjectReader
+    catalog: Catalog
+    outbox: Outbox
+    topics: Topics
+    clock: Clock
+    reached: Checkpoint
+    max_bytes: int
+    """No more of an object is read."""
+
+
+async def fetch(attempt: Attempt, ports: FetchPorts, decode: Decode) -> Prepared | Refused | None:
     """Read an object that still holds the content, and decode it; None where no object does, or its bucket is away.
 
     Where an object holds other bytes, a hint has it read again: it has moved on and the catalog does not know yet, or
@@ -319,7 +351,7 @@ async def fetch(attempt: Attempt, ports: Ports, decode: Decode) -> Prepared | Re
                 continue
             if data is not None and (md5 := matching_md5(data, attempt.content)) is not None:
                 return await _decode(attempt.content, data, md5, ports, decode)
-            await ports.outbox.send([reread_hint(reference.ref, ports)])
+            await ports.outbox.send([reread_hint(reference.ref, ports.topics, ports.clock)])
         content_id = attempt.content.id
         async with ports.catalog.transaction() as tx:
             found = (await tx.oldest_references([content_id], limit=REFERENCES_TRIED)).get(content_id, [])
@@ -333,17 +365,19 @@ def matching_md5(data: bytes, content: ContentRecord) -> str | None:
     return digest.md5 if digest.sha256 == content.sha256 else None
 
 
-async def _read(ref: ObjectRef, ports: Ports) -> bytes | None:
+async def _read(ref: ObjectRef, ports: FetchPorts) -> bytes | None:
     buffer = bytearray()
     try:
         with metrics.stage("download"):
-            state = await ports.objects.read(ref, buffer.extend, max_bytes=ports.limits.max_object_bytes)
+            state = await ports.objects.read(ref, buffer.extend, max_bytes=ports.max_bytes)
     except ObjectTooLarge:
         return None
     return bytes(buffer) if state is not None else None
 
 
-async def _decode(content: ContentRecord, data: bytes, md5: str, ports: Ports, decode: Decode) -> Prepared | Refused:
+async def _decode(
+    content: ContentRecord, data: bytes, md5: str, ports: FetchPorts, decode: Decode
+) -> Prepared | Refused:
     await ports.reached(Step.CONTENT_FETCHED)
     try:
         with metrics.stage("decode"):
@@ -354,24 +388,37 @@ async def _decode(content: ContentRecord, data: bytes, md5: str, ports: Ports, d
     return Prepared(content, images, md5)
 
 
-async def refund(contents: Collection[ContentRecord], ports: Ports) -> None:
+async def refund(contents: Collection[ContentRecord], catalog: Catalog) -> None:
     """Take attempts back: they ended for a reason that lay elsewhere."""
     if not contents:
         return
     read = {content.id: content for content in contents}
-    async with ports.catalog.transaction() as tx:
+    async with catalog.transaction() as tx:
         rows = await tx.lock_contents(read)
         await tx.save_contents([lifecycle.refund_attempt(row, read[row.id]) for row in rows.values()])
 
 
-async def reject(refused: Collection[Refused], ports: Ports) -> list[Settled]:
+@dataclass(frozen=True, slots=True)
+class RecordPorts:
+    """What recording the result of an attempt touches."""
+
+    catalog: Catalog
+    served: ServedVectors
+    clock: Clock
+    reached: Checkpoint
+    limits: str
+    """Names the limits that a rejection was decided under."""
+    retry_wait: RetryWait
+
+
+async def reject(refused: Collection[Refused], ports: RecordPorts) -> list[Settled]:
     """Record that contents can't be indexed, and why; a vector that one had before is deleted."""
     if not refused:
         return []
     read = {item.content.id: item for item in refused}
     async with ports.catalog.transaction() as tx:
         rows = await tx.lock_contents(read)
-        tx.expect_switch(ports.switch_version)
+        tx.expect_switch(ports.served.switch_version)
         now = ports.clock.now()
         rejected = {
             content_id: _rejected(rows[content_id], item.reason, now, ports)
@@ -382,32 +429,42 @@ async def reject(refused: Collection[Refused], ports: Ports) -> list[Settled]:
     await ports.reached(Step.REJECTED_COMMITTED)
     for content_id in rejected:
         metrics.REJECTIONS.labels(read[content_id].reason.slug).inc()
-    await ports.delete_vectors([row.vector_id for row in rejected.values()])
+    await ports.served.delete([row.vector_id for row in rejected.values()])
     return [
         Settled.after_attempt(item.content, rejected.get(content_id), ContentOutcome.REJECTED)
         for content_id, item in read.items()
     ]
 
 
-def _rejected(row: ContentRecord, reason: Reason, now: datetime, ports: Ports) -> ContentRecord:
+def _rejected(row: ContentRecord, reason: Reason, now: datetime, ports: RecordPorts) -> ContentRecord:
     if lifecycle.is_unreadable(reason):
-        return lifecycle.reject_unreadable(row, reason, ports.limits.fingerprint, now, ports.retry_wait(reason))
-    return lifecycle.reject(row, reason, ports.limits.fingerprint, now)
+        return lifecycle.reject_unreadable(row, reason, ports.limits, now, ports.retry_wait(reason))
+    return lifecycle.reject(row, reason, ports.limits, now)
 
 
 # Storing and recording its vector.
 
 
-async def store_other(batch: Sequence[tuple[Prepared, Vector]], ports: Ports) -> None:
+@dataclass(frozen=True, slots=True)
+class StorePorts:
+    """What storing vectors, and finding those near them, touches."""
+
+    vectors: VectorIndex
+    catalog: Catalog
+    reached: Checkpoint
+    copy_threshold: float
+
+
+async def store_other(batch: Sequence[tuple[Prepared, Vector]], served: ServedVectors) -> None:
     """Store the vectors that the other model of a switch made, in its collection. Safe to repeat."""
-    if batch and ports.other_vectors is not None:
+    if batch and served.other is not None:
         with metrics.stage("vector"):
-            await ports.other_vectors.upsert(
+            await served.other.upsert(
                 [VectorEntry(item.content.vector_id, item.content.bucket, vector) for item, vector in batch]
             )
 
 
-async def store(batch: Sequence[tuple[Prepared, Vector]], ports: Ports, nearest: int) -> list[Embedded]:
+async def store(batch: Sequence[tuple[Prepared, Vector]], ports: StorePorts, nearest: int) -> list[Embedded]:
     """Store the vectors, and find the ``nearest`` known contents of each. Safe to repeat."""
     with metrics.stage("vector"):
         await ports.vectors.upsert(
@@ -419,7 +476,7 @@ async def store(batch: Sequence[tuple[Prepared, Vector]], ports: Ports, nearest:
 
 
 async def _nearest(
-    batch: Sequence[tuple[Prepared, Vector]], ports: Ports, nearest: int
+    batch: Sequence[tuple[Prepared, Vector]], ports: StorePorts, nearest: int
 ) -> Mapping[ContentId, tuple[tuple[Neighbour, ...], Mapping[str, ObjectRef]]]:
     """The nearest known contents of each, and their objects; Strong, so that it holds for the last seconds too."""
     found: dict[ContentId, tuple[tuple[Neighbour, ...], Mapping[str, ObjectRef]]] = {}
@@ -445,13 +502,13 @@ async def _nearest(
     return found
 
 
-async def record(batch: Sequence[Embedded], ports: Ports, rules: Rules) -> list[Settled]:
+async def record(batch: Sequence[Embedded], ports: RecordPorts, rules: Rules) -> list[Settled]:
     """Record contents as indexed; a vector that nobody waits for any more is deleted again. Safe to repeat."""
     read = {item.content.id: item for item in batch}
     with metrics.stage("sql"):
         async with ports.catalog.transaction() as tx:
             rows = await tx.lock_contents(read)
-            tx.expect_switch(ports.switch_version)
+            tx.expect_switch(ports.served.switch_version)
             now = ports.clock.now()
             indexed = {
                 content_id: lifecycle.record_indexed(
@@ -470,19 +527,19 @@ async def record(batch: Sequence[Embedded], ports: Ports, rules: Rules) -> list[
             stale = await stale_vectors(tx, overtaken)
     await ports.reached(Step.INDEXED_COMMITTED)
     if stale:
-        await ports.delete_vectors(sorted(stale))
+        await ports.served.delete(sorted(stale))
     return [
         Settled.after_attempt(item.content, indexed.get(content_id), ContentOutcome.INDEXED)
         for content_id, item in read.items()
     ]
 
 
-async def record_other(batch: Sequence[Prepared], ports: Ports, rules: Rules) -> list[Settled]:
+async def record_other(batch: Sequence[Prepared], ports: RecordPorts, rules: Rules) -> list[Settled]:
     """Record that contents are stored for the other model of a switch, too. Safe to repeat."""
     read = {item.content.id: item.content for item in batch}
     async with ports.catalog.transaction() as tx:
         rows = await tx.lock_contents(read)
-        tx.expect_switch(ports.switch_version)
+        tx.expect_switch(ports.served.switch_version)
         recorded = {
             content_id: lifecycle.record_other(rows[content_id], rules)
             for content_id, content in read.items()
@@ -492,19 +549,19 @@ async def record_other(batch: Sequence[Prepared], ports: Ports, rules: Rules) ->
         overtaken = {content.vector_id for content_id, content in read.items() if content_id not in recorded}
         stale = await stale_vectors(tx, overtaken)
     if stale:
-        await ports.delete_vectors(sorted(stale))
+        await ports.served.delete(sorted(stale))
     return [
         Settled.after_attempt(content, recorded.get(content_id), ContentOutcome.BROUGHT_OVER)
         for content_id, content in read.items()
     ]
 
 
-async def discard(contents: Collection[ContentRecord], ports: Ports) -> None:
+async def discard(contents: Collection[ContentRecord], catalog: Catalog, served: ServedVectors) -> None:
     """Delete the vectors that were stored for these contents and that none carries: nobody else looks after them."""
     if contents:
-        async with ports.catalog.transaction() as tx:
+        async with catalog.transaction() as tx:
             stale = await stale_vectors(tx, {content.vector_id for content in contents})
-        await ports.delete_vectors(sorted(stale))
+        await served.delete(sorted(stale))
 
 
 async def stale_vectors(tx: CatalogTransaction, vector_ids: set[int]) -> set[int]:
@@ -512,7 +569,18 @@ async def stale_vectors(tx: CatalogTransaction, vector_ids: set[int]) -> set[int
     return vector_ids - await tx.carried_vectors(vector_ids) if vector_ids else set()
 
 
-async def settle(contents: Collection[ContentRecord], ports: Ports) -> None:
+@dataclass(frozen=True, slots=True)
+class SettlePorts:
+    """What settling touches: publishing, and the queue for what is left."""
+
+    catalog: Catalog
+    publishing: PublishPorts
+    outbox: Outbox
+    topics: Topics
+    reached: Checkpoint
+
+
+async def settle(contents: Collection[ContentRecord], ports: SettlePorts) -> None:
     """Publish the images that refer to these contents, as far as their last snapshot tells something else.
 
     Then take the contents off the to-do list, unless something happened to one since it was read. Safe to repeat. A
@@ -526,12 +594,12 @@ async def settle(contents: Collection[ContentRecord], ports: Ports) -> None:
             with metrics.stage("publish"):
                 left = await _settle_some(left, read, ports)
             await ports.reached(Step.IMAGE_PUBLISHED)
-    await ports.outbox.send([content_hint(content_id, ports) for content_id in left])
+    await ports.outbox.send([content_hint(content_id, ports.topics) for content_id in left])
     await ports.reached(Step.CONTENT_CLEARED)
 
 
 async def _settle_some(
-    states: Mapping[ContentId, str], read: Mapping[ContentId, ContentRecord], ports: Ports
+    states: Mapping[ContentId, str], read: Mapping[ContentId, ContentRecord], ports: SettlePorts
 ) -> dict[ContentId, str]:
     """Publish some images of each content, and settle those contents that have no more; what is left."""
     each = max(1, LOCKED_AT_ONCE // len(states))
@@ -546,7 +614,7 @@ async def _settle_some(
             if lifecycle.published_state_of(row) == states[content_id]
         }
         mine = [image for image in images if image.content_id in settling]
-        if not await publish_locked(tx, mine, settling, ports):
+        if not await publish_locked(tx, mine, settling, ports.publishing):
             return dict(states)
         done = {content_id: row for content_id, row in settling.items() if len(found.get(content_id, ())) <= each}
         await clear(tx, done, read)

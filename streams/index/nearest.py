@@ -18,9 +18,9 @@ from imaging.errors import UndecodableImage
 from schemas.errors import ObjectStoreOutage, ObjectTooLarge, ObjectUnreadable
 from schemas.records import ContentId, Neighbour, ObjectRef
 from schemas.settings import IndexSettings
+from stores.objects.ports import ObjectReader
 from streams.common import metrics
 from streams.common.concurrency import side_by_side
-from streams.common.ports import Ports
 from streams.index.converge_contents import Embedded
 
 BELOW_THRESHOLD: Final = 5.0
@@ -50,13 +50,25 @@ async def unverified(batch: Sequence[Embedded]) -> list[Embedded]:
 
 
 class Nearest:
-    """Verifies neighbours, and keeps what it has seen of pictures by their digest."""
+    """Verifies neighbours, and keeps what it has seen of pictures by their digest.
 
-    def __init__(self, ports: Ports, looking: Looking, settings: IndexSettings) -> None:
-        self._ports = ports
+    ``copy_threshold`` is that of the model in use; of objects larger than ``max_bytes`` nothing is looked at.
+    """
+
+    def __init__(
+        self,
+        objects: ObjectReader,
+        looking: Looking,
+        settings: IndexSettings,
+        *,
+        copy_threshold: float,
+        max_bytes: int,
+    ) -> None:
+        self._objects = objects
+        self._max_bytes = max_bytes
         self._looking = looking
         self._most = settings.verify_nearest
-        self._least_score = ports.copy_threshold - BELOW_THRESHOLD
+        self._least_score = copy_threshold - BELOW_THRESHOLD
         self._slots = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._kept: LRUCache[ContentId, Comparable] = LRUCache(
             settings.features_cache_bytes, getsizeof=lambda each: each.nbytes
@@ -96,8 +108,7 @@ class Nearest:
         data = bytearray()
         try:
             async with asyncio.timeout_at(ends_at), self._slots:
-                limit = self._ports.limits.max_object_bytes
-                if await self._ports.objects.read(ref, data.extend, max_bytes=limit) is None:
+                if await self._objects.read(ref, data.extend, max_bytes=self._max_bytes) is None:
                     return None
                 return await self._looking.comparable(bytes(data), content_id.sha256)
         except (TimeoutError, ObjectStoreOutage, ObjectUnreadable, ObjectTooLarge, UndecodableImage):

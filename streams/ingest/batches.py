@@ -16,8 +16,8 @@ from streams.common import metrics
 from streams.common.checkpoints import Step
 from streams.common.concurrency import halving
 from streams.common.deliveries import DeadLetters, Delivery, PutAside
-from streams.common.ports import Ports, Retry
-from streams.ingest.converge_objects import ObjectOutcome, converge_objects, give_up_on_object
+from streams.common.ports import Retry
+from streams.ingest.converge_objects import ObjectOutcome, ObjectPorts, converge_objects, give_up_on_object
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +29,7 @@ type Hinted = Sequence[tuple[ObjectHint, Delivery]]
 class Ingest:
     """Handles batches of bucket events. When ``handle`` returns, every event may be acknowledged."""
 
-    ports: Ports
+    ports: ObjectPorts
     retry: Retry
     dead_letters: DeadLetters
     settings: Settings

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import batched
 
@@ -24,14 +24,25 @@ from schemas import lifecycle
 from schemas.errors import BucketOutage
 from schemas.messages import ObjectHint
 from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef, Reason
-from stores.catalog.ports import CatalogTransaction
+from schemas.topics import Topics
+from stores.broker.ports import Outbox
+from stores.catalog.ports import Catalog, CatalogTransaction
 from streams.common import metrics
 from streams.common.checkpoints import Step
 from streams.common.concurrency import side_by_side
 from streams.common.hints import content_hint
-from streams.common.ports import LOCKED_AT_ONCE, Ports
-from streams.ingest.look import Images, Look, doubted, look_at, looked_at_already, still_as_seen, with_listed_states
-from streams.publish import publish_images
+from streams.common.ports import LOCKED_AT_ONCE, Checkpoint, Clock, NewId, RetryWait
+from streams.ingest.look import (
+    Images,
+    Look,
+    LookPorts,
+    doubted,
+    look_at,
+    looked_at_already,
+    still_as_seen,
+    with_listed_states,
+)
+from streams.publish import PublishPorts, publish_images
 from streams.repair.comparison_requests import request_comparison
 
 CHANGES_TOO_FAST = Reason(lifecycle.UNREADABLE, "ChangesTooFast")
@@ -54,6 +65,23 @@ class ObjectOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectPorts:
+    """What the ingest side touches."""
+
+    catalog: Catalog
+    looking: LookPorts
+    publishing: PublishPorts
+    outbox: Outbox
+    topics: Topics
+    clock: Clock
+    reached: Checkpoint
+    vector_id: NewId
+    wait: timedelta
+    """After so long the sweep takes up what no message has finished."""
+    retry_wait: RetryWait
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """What one transaction has written."""
 
@@ -65,7 +93,7 @@ class Recorded:
 
 
 async def converge_objects(
-    hints: Iterable[ObjectHint], ports: Ports, *, concurrency: int = CONCURRENCY
+    hints: Iterable[ObjectHint], ports: ObjectPorts, *, concurrency: int = CONCURRENCY
 ) -> dict[ObjectRef, ObjectOutcome]:
     """Look at objects, ``concurrency`` at a time, and make the catalog agree; what became of each.
 
@@ -82,13 +110,13 @@ async def converge_objects(
         try:
             outcomes |= await _round(rounds, waiting, ports, concurrency=concurrency)
         except BucketOutage as away:
-            await request_comparison("bucket", ports, bucket=away.bucket)
+            await request_comparison("bucket", ports.catalog, ports.clock, bucket=away.bucket)
             outcomes |= {ref: ObjectOutcome.BUCKET_AWAY for ref in waiting if ref.bucket == away.bucket}
     return outcomes
 
 
 async def _round(
-    number: int, by_object: Mapping[ObjectRef, Sequence[ObjectHint]], ports: Ports, *, concurrency: int
+    number: int, by_object: Mapping[ObjectRef, Sequence[ObjectHint]], ports: ObjectPorts, *, concurrency: int
 ) -> dict[ObjectRef, ObjectOutcome]:
     """Look at each object once; what moved meanwhile has no outcome, unless the rounds are used up."""
     known = await ports.catalog.images(list(by_object))
@@ -107,7 +135,7 @@ async def _round(
     if number > ROUNDS:
         looks = [Look(hint, None, reason=CHANGES_TOO_FAST) for hint in hints]
     else:
-        looking = (look_at(hint, known.get(hint.ref), ports) for hint in hints)
+        looking = (look_at(hint, known.get(hint.ref), ports.looking) for hint in hints)
         looks = [look for look in await side_by_side(looking, limit=concurrency) if look is not None]
     for part in batched(sorted(looks, key=lambda look: look.image_id), LOCKED_AT_ONCE):
         recorded = await record_looks(part, known, ports)
@@ -116,9 +144,9 @@ async def _round(
     return outcomes
 
 
-async def give_up_on_object(hint: ObjectHint, error: Exception, ports: Ports) -> None:
+async def give_up_on_object(hint: ObjectHint, error: Exception, ports: ObjectPorts) -> None:
     """Record an object as rejected because handling it failed for a reason that is a bug. Raises what it meets."""
-    state = await ports.objects.head(hint.ref)
+    state = await ports.looking.objects.head(hint.ref)
     reason = Reason(lifecycle.GAVE_UP, f"{type(error).__name__}: {error}") if state else None
     await announce(await record_looks([Look(hint, state, reason=reason)], {}, ports), ports)
 
@@ -126,24 +154,24 @@ async def give_up_on_object(hint: ObjectHint, error: Exception, ports: Ports) ->
 # How a look is recorded.
 
 
-async def record_looks(looks: Sequence[Look], known: Mapping[ObjectRef, ImageRecord], ports: Ports) -> Recorded:
+async def record_looks(looks: Sequence[Look], known: Mapping[ObjectRef, ImageRecord], ports: ObjectPorts) -> Recorded:
     """Write down those looks that still hold while the images' rows are locked, in one transaction."""
     with metrics.stage("sql"):
         async with ports.catalog.transaction() as tx:
-            images = await lock_looked_at(tx, looks, known, ports)
+            images = await lock_looked_at(tx, looks, known, ports.clock)
             await ports.reached(Step.IMAGE_LOCKED)
-            looks = await with_listed_states(looks, images, ports)
+            looks = await with_listed_states(looks, images, ports.looking.objects)
             outcomes = {look.ref: ObjectOutcome.UNCHANGED for look in looks if _agrees(images.get(look.image_id), look)}
             moved = [
                 look
                 for look in looks
                 if look.ref not in outcomes and look.image_id in images and _is_founded(look, images[look.image_id])
             ]
-            changed = await still_as_seen(moved, images, ports)
-            images = {**images, **await _returned(tx, changed, images, ports)}
+            changed = await still_as_seen(moved, images, ports.looking.objects)
+            images = {**images, **await _returned(tx, changed, images, ports.clock)}
             # Read after the wait for the locks, so that versions rise in the order of the locks.
             now = ports.clock.now()
-            contents = await lock_concerned(tx, changed, images, now, ports)
+            contents = await lock_concerned(tx, changed, images, now, ports.vector_id)
             await ports.reached(Step.CONTENT_LOCKED)
             moved_contents = _move_references(changed, images, contents, now, ports)
             saved = _recorded_images(changed, images, now, ports)
@@ -169,16 +197,16 @@ async def record_looks(looks: Sequence[Look], known: Mapping[ObjectRef, ImageRec
 
 
 async def lock_looked_at(
-    tx: CatalogTransaction, looks: Sequence[Look], known: Mapping[ObjectRef, ImageRecord], ports: Ports
+    tx: CatalogTransaction, looks: Sequence[Look], known: Mapping[ObjectRef, ImageRecord], clock: Clock
 ) -> Images:
     """The images' rows, locked; with neither object nor row there may be somebody about to commit the first one."""
-    now = ports.clock.now()
+    now = clock.now()
     placeholders = [lifecycle.new_image(look.ref, now) for look in looks if look.ref not in known]
     return await tx.lock_images([look.image_id for look in looks], create=placeholders)
 
 
 async def _returned(
-    tx: CatalogTransaction, looks: Sequence[Look], images: Images, ports: Ports
+    tx: CatalogTransaction, looks: Sequence[Look], images: Images, clock: Clock
 ) -> Mapping[str, ImageRecord]:
     """New rows for removed images whose object is there again, so that they come last where images are in order."""
     removed = [images[look.image_id] for look in looks if look.state is not None and not images[look.image_id].exists]
@@ -186,7 +214,7 @@ async def _returned(
     if not removed:
         return {}
     await tx.delete_images([image.id for image in removed])
-    now = ports.clock.now()
+    now = clock.now()
     return await tx.lock_images((), create=[lifecycle.return_image(image, now) for image in removed])
 
 
@@ -212,13 +240,12 @@ def _is_founded(look: Look, image: ImageRecord) -> bool:
 
 
 async def lock_concerned(
-    tx: CatalogTransaction, looks: Sequence[Look], images: Images, now: datetime, ports: Ports
+    tx: CatalogTransaction, looks: Sequence[Look], images: Images, now: datetime, vector_id: NewId
 ) -> dict[ContentId, ContentRecord]:
     """The contents that images leave and come to, locked: those that the bucket did not have are made."""
     gained, lost = concerned(looks, images)
     create = [
-        lifecycle.new_content(content_id, digest.md5 or None, ports.vector_id(), now)
-        for content_id, digest in gained.items()
+        lifecycle.new_content(content_id, digest.md5 or None, vector_id(), now) for content_id, digest in gained.items()
     ]
     return await tx.lock_contents({*gained, *lost}, create=create)
 
@@ -243,7 +270,7 @@ def _is_same_object(image: ImageRecord, look: Look) -> bool:
 
 
 def _move_references(
-    looks: Sequence[Look], images: Images, contents: Contents, now: datetime, ports: Ports
+    looks: Sequence[Look], images: Images, contents: Contents, now: datetime, ports: ObjectPorts
 ) -> dict[ContentId, ContentRecord]:
     """The contents that change because images come to them or leave them."""
     gained, lost = concerned(looks, images)
@@ -256,7 +283,9 @@ def _move_references(
     return {content_id: content for content_id, content in moved.items() if content != contents[content_id]}
 
 
-def _recorded_images(looks: Sequence[Look], images: Images, now: datetime, ports: Ports) -> dict[str, ImageRecord]:
+def _recorded_images(
+    looks: Sequence[Look], images: Images, now: datetime, ports: ObjectPorts
+) -> dict[str, ImageRecord]:
     """The images' rows as they are to be saved; none for an object that was known to be absent."""
     saved = {}
     for look in looks:
@@ -298,13 +327,13 @@ def _is_settled(image: ImageRecord, contents: Contents) -> bool:
     return content.state is ContentState.INDEXED or refused_before
 
 
-async def announce(recorded: Recorded, ports: Ports) -> None:
+async def announce(recorded: Recorded, ports: ObjectPorts) -> None:
     """The fast path; whatever is lost from here on, the sweep finds the marks that were committed."""
     await ports.outbox.send(
         [
-            content_hint(content_id, ports, event_time=hint.event_time, trace=hint.trace)
+            content_hint(content_id, ports.topics, event_time=hint.event_time, trace=hint.trace)
             for content_id, hint in recorded.dirty.items()
         ]
     )
     await ports.reached(Step.CONTENT_SENT)
-    await publish_images(recorded.settled, ports)
+    await publish_images(recorded.settled, ports.publishing)

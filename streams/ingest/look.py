@@ -16,10 +16,11 @@ from schemas import lifecycle, tracing
 from schemas.errors import TIMEOUT, ObjectStoreOutage, ObjectTooLarge, ObjectUnreadable
 from schemas.messages import ObjectHint
 from schemas.records import ContentId, ImageRecord, ObjectRef, ObjectState, Reason
+from stores.objects.ports import ObjectReader
 from streams.common import metrics
 from streams.common.checkpoints import Step
 from streams.common.concurrency import side_by_side
-from streams.common.ports import LOCKED_AT_ONCE, Ports
+from streams.common.ports import LOCKED_AT_ONCE, Checkpoint
 from streams.common.scope import check_bucket, listed, scoped
 
 log = structlog.get_logger(__name__)
@@ -29,6 +30,16 @@ TOO_LARGE = Reason(ObjectTooLarge.reason)
 
 type Images = Mapping[str, ImageRecord]
 """Locked rows by image id."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookPorts:
+    """What a look touches before the row is locked."""
+
+    objects: ObjectReader
+    reached: Checkpoint
+    max_bytes: int
+    """Larger objects are rejected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +99,7 @@ def doubted(hint: ObjectHint) -> ObjectHint:
     return hint._replace(removed=False, etag=None, size=None)
 
 
-async def look_at(hint: ObjectHint, known: ImageRecord | None, ports: Ports) -> Look | None:
+async def look_at(hint: ObjectHint, known: ImageRecord | None, ports: LookPorts) -> Look | None:
     """Look at one object, also if it can't be read; None if it changed meanwhile. Raises Outage, also BucketOutage."""
     try:
         with tracing.within(hint.trace):
@@ -98,7 +109,7 @@ async def look_at(hint: ObjectHint, known: ImageRecord | None, ports: Ports) -> 
         return Look(hint, None, reason=Reason(lifecycle.UNREADABLE, error.code))
 
 
-async def observe(hint: ObjectHint, known: ImageRecord | None, ports: Ports) -> Look | None:
+async def observe(hint: ObjectHint, known: ImageRecord | None, ports: LookPorts) -> Look | None:
     """Look at one object, and read it unless its state alone tells all there is to know.
 
     None if it changed while it was looked at. Where its row can't be up to date, or may have a wrong digest, it is read
@@ -113,51 +124,51 @@ async def observe(hint: ObjectHint, known: ImageRecord | None, ports: Ports) -> 
     await ports.reached(Step.OBJECT_SEEN)
     if seen is None:
         return Look(hint, None)
-    if (reason := object_rejection(seen, ports)) is not None:
+    if (reason := object_rejection(seen, ports.max_bytes)) is not None:
         return Look(hint, seen, reason=reason)
     if (digest := _known_digest(known, seen)) is not None:
         return Look(hint, seen, digest)
     return await _read(hint, ports)
 
 
-async def _read(hint: ObjectHint, ports: Ports) -> Look | None:
+async def _read(hint: ObjectHint, ports: LookPorts) -> Look | None:
     digester = Digester()
     try:
         with metrics.stage("download"):
-            state = await ports.objects.read(hint.ref, digester.update, max_bytes=ports.limits.max_object_bytes)
+            state = await ports.objects.read(hint.ref, digester.update, max_bytes=ports.max_bytes)
     except ObjectTooLarge:
         state = await ports.objects.head(hint.ref)
-        if state is not None and object_rejection(state, ports) is None:
+        if state is not None and object_rejection(state, ports.max_bytes) is None:
             return None
     await ports.reached(Step.OBJECT_READ)
     if state is None:
         return Look(hint, None)
-    if (reason := object_rejection(state, ports)) is not None:
+    if (reason := object_rejection(state, ports.max_bytes)) is not None:
         return Look(hint, state, reason=reason)
     return Look(hint, state, digester.result(), was_read=True)
 
 
-def object_rejection(state: ObjectState, ports: Ports) -> Reason | None:
+def object_rejection(state: ObjectState, max_bytes: int) -> Reason | None:
     """Why an object can't be a picture, as far as its size tells."""
     if state.size == 0:
         return EMPTY
-    return TOO_LARGE if state.size > ports.limits.max_object_bytes else None
+    return TOO_LARGE if state.size > max_bytes else None
 
 
 # While its row is locked.
 
 
-async def with_listed_states(looks: Sequence[Look], images: Images, ports: Ports) -> Sequence[Look]:
+async def with_listed_states(looks: Sequence[Look], images: Images, objects: ObjectReader) -> Sequence[Look]:
     """The looks, those at unreadable objects with the state that a listing tells now that the row is locked."""
     unreadable = [look for look in looks if look.is_unreadable]
-    listings = await side_by_side((_as_listed(look, images, ports) for look in unreadable), limit=LOCKED_AT_ONCE)
+    listings = await side_by_side((_as_listed(look, images, objects) for look in unreadable), limit=LOCKED_AT_ONCE)
     seen = {look.ref: look for look in listings}
     return [seen.get(look.ref, look) for look in looks]
 
 
-async def _as_listed(look: Look, images: Images, ports: Ports) -> Look:
+async def _as_listed(look: Look, images: Images, objects: ObjectReader) -> Look:
     """Where the locked row is about the very state that is listed, the bytes are known and need not be read."""
-    state = await listed(look.ref, ports.objects)
+    state = await listed(look.ref, objects)
     return replace(
         look,
         state=state,
@@ -174,7 +185,7 @@ def _known_digest(image: ImageRecord | None, state: ObjectState | None) -> Diges
     return Digest(sha256=image.sha256, md5="", size=state.size)
 
 
-async def still_as_seen(looks: Sequence[Look], images: Images, ports: Ports) -> Sequence[Look]:
+async def still_as_seen(looks: Sequence[Look], images: Images, objects: ObjectReader) -> Sequence[Look]:
     """Those whose object is still what was seen, now that its row is locked: a later change brings a later hint.
 
     One whose HEAD fails isn't, but for one that gets no answer in time: to look again would take as long again.
@@ -184,12 +195,12 @@ async def still_as_seen(looks: Sequence[Look], images: Images, ports: Ports) -> 
         if look.seen_under_lock:
             return look
         try:
-            return look if await ports.objects.head(look.ref) == look.state else None
+            return look if await objects.head(look.ref) == look.state else None
         except ObjectStoreOutage as error:
-            await check_bucket(look.ref.bucket, ports.objects)
+            await check_bucket(look.ref.bucket, objects)
             if error.code != TIMEOUT:
                 return None
-            return await _as_listed(replace(look, reason=Reason(lifecycle.UNREADABLE, TIMEOUT)), images, ports)
+            return await _as_listed(replace(look, reason=Reason(lifecycle.UNREADABLE, TIMEOUT)), images, objects)
 
     seen = await side_by_side(map(seen_again, looks), limit=LOCKED_AT_ONCE)
     return [look for look in seen if look is not None]

@@ -16,8 +16,9 @@ from schemas.collection import MAX_VECTOR_ID
 from schemas.model_switch import ModelSwitch, ServedModel
 from schemas.records import ContentRecord, ContentState
 from schemas.similarity import score
+from stores.catalog.ports import Catalog
 from stores.vectors.ports import VectorHit, VectorIndex
-from streams.common.ports import Ports, Retry
+from streams.common.ports import Retry
 
 AT_ONCE: Final = 50
 TRIES: Final = 4
@@ -69,7 +70,8 @@ class _Side:
 async def compare_models(
     switch: ModelSwitch,
     thresholds: tuple[float, float],
-    ports: Ports,
+    catalog: Catalog,
+    vectors: VectorIndex,
     retry: Retry,
     buckets: Sequence[str],
     searches: int,
@@ -79,13 +81,13 @@ async def compare_models(
     Raises Outage.
     """
     old, new = (
-        _side(model, threshold, ports) for model, threshold in zip((switch.old, switch.new), thresholds, strict=True)
+        _side(model, threshold, vectors) for model, threshold in zip((switch.old, switch.new), thresholds, strict=True)
     )
     found, seen = ModelComparison(), set[int]()
     for _ in range(TRIES * -(-searches // AT_ONCE)):
         bucket = secrets.choice(buckets)
         after = secrets.randbelow(MAX_VECTOR_ID) - 1
-        page = await retry.run(lambda b=bucket, a=after: _sample(ports, b, a))  # type: ignore[misc]
+        page = await retry.run(lambda b=bucket, a=after: _sample(catalog, b, a))  # type: ignore[misc]
         fresh = [content for content in page if content.vector_id not in seen]
         seen |= {content.vector_id for content in fresh}
         if not fresh:
@@ -100,14 +102,14 @@ async def compare_models(
     return found
 
 
-def _side(model: ServedModel | None, copy_threshold: float, ports: Ports) -> _Side:
+def _side(model: ServedModel | None, copy_threshold: float, vectors: VectorIndex) -> _Side:
     assert model is not None
-    return _Side(ports.vectors.of(model.collection), copy_threshold)
+    return _Side(vectors.of(model.collection), copy_threshold)
 
 
-async def _sample(ports: Ports, bucket: str, after: int) -> list[ContentRecord]:
+async def _sample(catalog: Catalog, bucket: str, after: int) -> list[ContentRecord]:
     """Indexed contents from a random place on; from the beginning, where there are too few behind it."""
-    page = await ports.catalog.page_of_contents_by_vector(bucket, after=after, limit=AT_ONCE)
+    page = await catalog.page_of_contents_by_vector(bucket, after=after, limit=AT_ONCE)
     if len(page) < AT_ONCE:
-        page += await ports.catalog.page_of_contents_by_vector(bucket, after=-1, limit=AT_ONCE - len(page))
+        page += await catalog.page_of_contents_by_vector(bucket, after=-1, limit=AT_ONCE - len(page))
     return [content for content in page if content.state is ContentState.INDEXED]

@@ -29,9 +29,12 @@ from schemas.errors import ConfigurationError, RequestRefused
 from schemas.lifecycle import Rules
 from schemas.model_switch import ModelSwitch, ServedModel, SwitchState
 from schemas.records import ContentRecord, ContentState
+from schemas.topics import Topics
+from stores.broker.ports import Outbox
+from stores.catalog.ports import Catalog
 from stores.vectors.ports import VectorIndex
 from streams.common.hints import content_hint
-from streams.common.ports import Ports, Retry
+from streams.common.ports import Clock, Retry
 
 PAGE: Final = 200
 """Contents that are asked for at once: so many wait in the queue at most, in front of what is put meanwhile."""
@@ -63,10 +66,21 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Switching:
-    """A switch to a model. ``ports`` are those on what the alias names; ``retry`` waits outages out."""
+class SwitchPorts:
+    """What a switch of models touches. ``vectors`` are on what the alias names."""
 
-    ports: Ports
+    catalog: Catalog
+    vectors: VectorIndex
+    outbox: Outbox
+    topics: Topics
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Switching:
+    """A switch to a model. ``retry`` waits outages out."""
+
+    ports: SwitchPorts
     retry: Retry
     buckets: Sequence[str]
     sleep: Sleep = asyncio.sleep
@@ -146,7 +160,7 @@ class Switching:
         while left and idle < IDLE_LIMIT_S:
             if idle % SENT_AGAIN_S == 0:
                 await self.retry.run(
-                    partial(self.ports.outbox.send, [content_hint(content.id, self.ports) for content in left])
+                    partial(self.ports.outbox.send, [content_hint(content.id, self.ports.topics) for content in left])
                 )
             await self.sleep(LOOK_EVERY_S)
             before, left = len(left), await self._still_lacking(left, switch)
@@ -164,7 +178,7 @@ class Switching:
         Vectors that no content carries are deleted. Of contents whose vector is missing though they are marked, the
         mark is taken, so that another round brings them over.
         """
-        vectors = _new_vectors(switch, self.ports)
+        vectors = _new_vectors(switch, self.ports.vectors)
         looked_at = missing = 0
         for bucket in self.buckets:
             await self._delete_orphans(bucket, vectors)
@@ -227,7 +241,7 @@ class Switching:
             after = -1
             while page := await self._page(bucket, after):
                 after = page[-1].vector_id
-                hints = [content_hint(content.id, self.ports) for content in page if _lacks(content, switch)]
+                hints = [content_hint(content.id, self.ports.topics) for content in page if _lacks(content, switch)]
                 await self.retry.run(partial(self.ports.outbox.send, hints))
                 count += len(hints)
         return count
@@ -305,9 +319,9 @@ def _lacks(content: ContentRecord, switch: ModelSwitch) -> bool:
     return lifecycle.lacks_other(content, _rules(switch))
 
 
-def _new_vectors(switch: ModelSwitch, ports: Ports) -> VectorIndex:
+def _new_vectors(switch: ModelSwitch, vectors: VectorIndex) -> VectorIndex:
     assert switch.new is not None
-    return ports.vectors.of(switch.new.collection)
+    return vectors.of(switch.new.collection)
 
 
 async def _ids_after(vectors: VectorIndex, bucket: str, after: int) -> Sequence[int]:

@@ -148,7 +148,7 @@ def add_requests_agent(app: AppT, requests: Requests, settings: Settings, fatal:
     async def image_requests(stream: Any) -> None:
         section = settings.requests
         pace = Pace(section.batch_size, section.batch_wait_s)
-        await consume(stream, Traced(requests), pace, requests.ports.common.reached)
+        await consume(stream, Traced(requests), pace, requests.ports.reached)
 
     topic = raw_topic(app, settings.kafka.topics.image_requests, ahead=1)
     app.agent(topic, name="image-requests")(guarded(image_requests, fatal))

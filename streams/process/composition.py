@@ -20,11 +20,11 @@ from stores.objects.opening import open_objects
 from stores.objects.ports import ObjectWriter
 from stores.urls import GuardedFetcher
 from stores.vectors.milvus import MilvusVectors
+from streams.assembly import Ports, dead_letters, for_requests
 from streams.common.backoff import BUCKET, Check, OutageRetry, Outages
-from streams.common.deliveries import DeadLetters
-from streams.common.ports import Ports, pass_by
+from streams.common.ports import pass_by
 from streams.common.tracing import TracedOutbox
-from streams.models.serving import served_ports
+from streams.models.serving import served_vectors
 from streams.requests.fetching import HostFetcher
 from streams.requests.outcomes import RequestPorts
 
@@ -80,8 +80,8 @@ async def worker_parts(settings: Settings) -> AsyncIterator[WorkerParts]:
         fetch = HostFetcher(fetcher, section).fetch
         outages = Outages(checks=dependency_checks(ports, settings.objects) | bucket_checks(ports, settings.objects))
         retry = OutageRetry(settings.retry, outages)
-        aside = DeadLetters(ports, retry, "outcomes", settings.kafka.max_message_bytes)
-        requests = RequestPorts(ports, objects, SqlRequestLedger(catalog), fetch, settings.objects.buckets, aside)
+        aside = dead_letters(ports, retry, "outcomes", settings.kafka.max_message_bytes)
+        requests = for_requests(ports, objects, SqlRequestLedger(catalog), fetch, settings.objects.buckets, aside)
         yield WorkerParts(settings, ports, objects, retry, spec, requests)
 
 
@@ -89,7 +89,9 @@ async def worker_parts(settings: Settings) -> AsyncIterator[WorkerParts]:
 async def served_parts(settings: Settings) -> AsyncIterator[WorkerParts]:
     """The parts for a command that works on vectors: on the collections that are served just now. Raises Outage."""
     async with worker_parts(settings) as parts:
-        yield replace(parts, ports=await served_ports(parts.ports, parts.retry))
+        ports = parts.ports
+        switch = await parts.retry.run(ports.catalog.switch)
+        yield replace(parts, ports=ports.on(served_vectors(ports.vectors, switch)))
 
 
 def dependency_checks(ports: Ports, settings: ObjectSettings) -> dict[str, Check]:

@@ -12,9 +12,10 @@ from faust.types import TP, AppT
 from schemas.errors import BrokerOutage, Outage
 from schemas.settings import SweepSettings
 from schemas.task_groups import task_group
+from stores.catalog.ports import Catalog
 from streams.common.backoff import BUCKET, Check, OutageRetry, Outages
 from streams.common.metrics import CONSUMER_LAG, OLDEST_PENDING_SECONDS
-from streams.common.ports import Ports
+from streams.common.ports import Clock
 from streams.common.scope import CHECK_TIMEOUT_S
 from streams.process.group_consumer import GroupConsumer, group_consumer
 
@@ -76,23 +77,25 @@ async def _watch_dependency(name: str, check: Check, outages: Outages, every: fl
         await asyncio.sleep(every)
 
 
-async def watch_oldest_pending(ports: Ports, retry: OutageRetry) -> None:
+async def watch_oldest_pending(catalog: Catalog, clock: Clock, retry: OutageRetry) -> None:
     """Keep the age of the oldest content that the index may not agree about yet."""
     while True:
-        since = await retry.run(ports.catalog.oldest_dirty)
-        age = (ports.clock.now() - since).total_seconds() if since else 0.0
+        since = await retry.run(catalog.oldest_dirty)
+        age = (clock.now() - since).total_seconds() if since else 0.0
         OLDEST_PENDING_SECONDS.set(max(0.0, age))
         await asyncio.sleep(WATCH_INTERVAL_S)
 
 
-async def fold_figures_for_ever(ports: Ports, retry: OutageRetry, leading: Callable[[], bool]) -> None:
+async def fold_figures_for_ever(
+    catalog: Catalog, clock: Clock, retry: OutageRetry, leading: Callable[[], bool]
+) -> None:
     """Add up what transactions changed of the kept figures, so that readers have few rows to add.
 
     Only the worker that leads does, for the others would wait for it.
     """
     while True:
         if leading():
-            folded = await retry.run(lambda: ports.catalog.fold_figures(ports.clock.now()))
+            folded = await retry.run(lambda: catalog.fold_figures(clock.now()))
             log.debug("figures_folded", changes=folded)
         await asyncio.sleep(FOLD_INTERVAL_S)
 

@@ -16,13 +16,22 @@ from faust.types import AppT
 from imaging.embedding import OnnxEmbedder
 from schemas.errors import ModelsChanged
 from schemas.settings import IndexSettings, IngestSettings, RequestSettings
+from streams.assembly import (
+    dead_letters,
+    for_audit,
+    for_index,
+    for_objects,
+    for_reconcile,
+    for_sweep,
+    nearest,
+)
 from streams.common.backoff import Check, OutageRetry
 from streams.common.deliveries import DeadLetters, Delivery, Handler
 from streams.index.batches import Index
 from streams.index.inference import InferenceThreads
-from streams.index.nearest import Nearest, unverified
+from streams.index.nearest import unverified
 from streams.ingest.batches import Ingest
-from streams.models.serving import Serving, on_served_collections, serving, watch_models
+from streams.models.serving import Serving, served_vectors, serving, watch_models
 from streams.process.agents import Fatal, add_index_agent, add_ingest_agent, add_requests_agent
 from streams.process.composition import WorkerParts, bucket_checks, dependency_checks
 from streams.process.loops import (
@@ -72,8 +81,8 @@ class WorkerRole(ABC):
 
     async def find_models(self) -> None:
         """Work on the collections that are served just now; safe to repeat. Raises Outage."""
-        ports = on_served_collections(self._unserved, await self._unserved.catalog.switch())
-        self.parts = replace(self.parts, ports=ports)
+        served = served_vectors(self._unserved.vectors, await self._unserved.catalog.switch())
+        self.parts = replace(self.parts, ports=self._unserved.on(served))
 
     @abstractmethod
     def consume(self, app: AppT, fatal: Fatal) -> None:
@@ -94,10 +103,11 @@ class WorkerRole(ABC):
 
     def _dead_letters(self) -> DeadLetters:
         limit = self.parts.settings.kafka.max_message_bytes
-        return DeadLetters(self.parts.ports, self.parts.retry, self.name, limit)
+        return dead_letters(self.parts.ports, self.parts.retry, self.name, limit)
 
     def _watching_models(self) -> Loop:
-        return lambda: watch_models(self.parts.ports, self.parts.retry, self.models_changed.set)
+        ports, retry = self.parts.ports, self.parts.retry
+        return lambda: watch_models(ports.catalog, ports.switch_version, retry, self.models_changed.set)
 
     def _watching_made_anew(self, app: AppT, then: Loop | None = None) -> list[Loop]:
         return [lambda: watch_made_anew(app, then)] if self.parts.settings.kafka.watch_made_anew else []
@@ -120,25 +130,26 @@ class IngestRole(WorkerRole):
     def consume(self, app: AppT, fatal: Fatal) -> None:
         """See WorkerRole."""
         parts = self.parts
-        ingest = Ingest(parts.ports, parts.retry, self._dead_letters(), parts.settings)
+        ingest = Ingest(for_objects(parts.ports), parts.retry, self._dead_letters(), parts.settings)
         add_ingest_agent(app, ingest, parts.settings, fatal)
 
     def loops(self, app: AppT) -> list[Loop]:
         """See WorkerRole."""
         parts, settings = self.parts, self.parts.settings
         ports, retry = parts.ports, parts.retry
+        sweeping = for_sweep(ports)
         leading = partial(leads, app, settings.kafka.topics.bucket_events)
-        schedule = Schedule(ports, retry, settings, leading)
+        schedule = Schedule(for_reconcile(ports), retry, settings, leading)
         return [
             *super().loops(app),
             self._watching_models(),
-            lambda: sweep_for_ever("catalog", lambda: sweep(ports), settings.sweep, retry, leading),
-            lambda: watch_oldest_pending(ports, retry),
-            lambda: fold_figures_for_ever(ports, retry, leading),
+            lambda: sweep_for_ever("catalog", lambda: sweep(sweeping), settings.sweep, retry, leading),
+            lambda: watch_oldest_pending(ports.catalog, ports.clock, retry),
+            lambda: fold_figures_for_ever(ports.catalog, ports.clock, retry, leading),
             lambda: watch_expired(app, lambda: schedule.request("expired")),
             schedule.watch_for_ever,
             schedule.work_for_ever,
-            Audit(ports, retry, settings, leading).run_for_ever,
+            Audit(for_audit(ports), retry, settings, leading).run_for_ever,
             *[patrol.work_for_ever for patrol in self._patrols(app)],
             *self._watching_made_anew(app, partial(schedule.request, "made_anew")),
         ]
@@ -155,7 +166,8 @@ class IngestRole(WorkerRole):
         )
         # Where a bucket is away, its round is broken off: whether it is back is for its check to say.
         retry = OutageRetry(settings.retry, parts.retry.outages, waits_for_buckets=False)
-        return [Patrol(bucket, parts.ports, retry, settings, around) for bucket in settings.objects.buckets]
+        ports = for_reconcile(parts.ports)
+        return [Patrol(bucket, ports, retry, settings, around) for bucket in settings.objects.buckets]
 
 
 class RequestsRole(WorkerRole):
@@ -202,7 +214,8 @@ class IndexRole(WorkerRole):
 
     async def find_models(self) -> None:
         """See WorkerRole; the models are held to the collections, too. Raises ConfigurationError besides."""
-        self._serving, ports = await serving(self._unserved, self.parts.spec)
+        self._serving, served = await serving(self._unserved.catalog, self._unserved.vectors, self.parts.spec)
+        ports = replace(self._unserved.on(served), copy_threshold=self._serving.spec.copy_threshold)
         self.parts = replace(self.parts, ports=ports)
 
     def consume(self, app: AppT, fatal: Fatal) -> None:
@@ -210,9 +223,9 @@ class IndexRole(WorkerRole):
         parts = self.parts
         self._inference = self._models(self._serving)
         inference, *others = self._inference
-        verify = Nearest(parts.ports, inference, self.section).verified
+        verify = nearest(parts.ports, inference, self.section).verified
         self._index = Index(
-            parts.ports,
+            for_index(parts.ports),
             parts.retry,
             self._dead_letters(),
             self.section,

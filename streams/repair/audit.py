@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import structlog
@@ -16,10 +17,14 @@ from schemas import lifecycle
 from schemas.errors import Outage
 from schemas.records import ContentRecord, ContentState
 from schemas.settings import Settings
+from schemas.topics import Topics
+from stores.broker.ports import Outbox
+from stores.catalog.ports import Catalog
+from stores.vectors.ports import VectorIndex
 from streams.common import metrics
 from streams.common.backoff import OutageRetry
 from streams.common.hints import content_hint
-from streams.common.ports import Ports
+from streams.common.ports import Clock
 from streams.index.converge_contents import found_by_search
 
 PAGE: Final = 200
@@ -37,11 +42,22 @@ class AuditPosition(NamedTuple):
     after: int = -1
 
 
+@dataclass(frozen=True, slots=True)
+class AuditPorts:
+    """What the audit touches."""
+
+    catalog: Catalog
+    vectors: VectorIndex
+    outbox: Outbox
+    topics: Topics
+    clock: Clock
+
+
 class Audit:
     """Goes through all buckets again and again. ``leads`` tells whether this worker is the one that does the work."""
 
     def __init__(
-        self, ports: Ports, retry: OutageRetry, settings: Settings, leads: Callable[[], bool], *, page: int = PAGE
+        self, ports: AuditPorts, retry: OutageRetry, settings: Settings, leads: Callable[[], bool], *, page: int = PAGE
     ) -> None:
         self._ports = ports
         self._retry = retry
@@ -68,10 +84,10 @@ class Audit:
                 position.bucket, after=position.after, limit=self._page
             )
         )
-        missing = await self._retry.run(lambda: missing_among(contents, self._ports))
+        missing = await self._retry.run(lambda: missing_among(contents, self._ports.catalog, self._ports.vectors))
         if missing:
             log.warning("vectors_not_found", bucket=position.bucket, count=len(missing), sha256=missing[0].sha256)
-            hints = [content_hint(content.id, self._ports, verify=True) for content in missing]
+            hints = [content_hint(content.id, self._ports.topics, verify=True) for content in missing]
             await self._retry.run(lambda: self._ports.outbox.send(hints))
         indexed = sum(content.state is ContentState.INDEXED for content in contents)
         metrics.AUDITED.labels("missing").inc(len(missing))
@@ -95,13 +111,15 @@ class Audit:
         await self._retry.run(lambda: self._ports.catalog.save_progress(PROGRESS, position._asdict(), now))
 
 
-async def missing_among(contents: Collection[ContentRecord], ports: Ports) -> list[ContentRecord]:
+async def missing_among(
+    contents: Collection[ContentRecord], catalog: Catalog, vectors: VectorIndex
+) -> list[ContentRecord]:
     """Those indexed contents whose own vector no search finds. Raises Outage."""
     indexed = [content for content in contents if content.state is ContentState.INDEXED]
-    found = await found_by_search([content.vector_id for content in indexed], ports)
+    found = await found_by_search([content.vector_id for content in indexed], vectors)
     suspects = [content for content in indexed if content.vector_id not in found]
     if not suspects:
         return []
     # What has been removed or made anew since the rows were read is not lost.
-    rows = await ports.catalog.contents([content.id for content in suspects])
+    rows = await catalog.contents([content.id for content in suspects])
     return [content for content in suspects if content.id in rows and lifecycle.has_lost(rows[content.id], content)]

@@ -8,8 +8,13 @@ from datetime import datetime, timedelta
 
 from schemas.lifecycle import GAVE_UP, is_stored_for, is_unreadable
 from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef, ObjectState
+from schemas.settings import LimitSettings
+from stores.catalog.ports import Catalog
+from stores.objects.left_out import LeftOut
+from stores.objects.ports import ObjectReader
+from stores.vectors.ports import VectorIndex
 from streams.common.backoff import OutageRetry
-from streams.common.ports import Ports
+from streams.common.ports import Clock
 from streams.common.scope import scoped_to_bucket
 from streams.ingest.look import object_rejection
 from streams.repair.drift import ComparedCounts, Drift, DriftKind, VectorRef
@@ -17,6 +22,18 @@ from streams.repair.joining import Joined, Reopened, join
 
 PAGE = 1000
 """Objects, rows or ids held at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparePorts:
+    """What the comparisons touch. In ``objects`` what is ``left_out`` is not there."""
+
+    objects: ObjectReader
+    left_out: LeftOut
+    catalog: Catalog
+    vectors: VectorIndex
+    clock: Clock
+    limits: LimitSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +46,7 @@ class ComparedPage[K]:
 
 
 async def compare_objects(
-    bucket: str, ports: Ports, retry: OutageRetry, *, prefix: str = "", after: str = "", page: int = PAGE
+    bucket: str, ports: ComparePorts, retry: OutageRetry, *, prefix: str = "", after: str = "", page: int = PAGE
 ) -> AsyncIterator[ComparedPage[str]]:
     """Objects under the prefix against the images' rows, in the order of the keys. Raises Outage beyond the budget."""
     listing = Reopened[str, ObjectState](
@@ -53,7 +70,9 @@ async def compare_objects(
             yield _compared_objects(part, bucket, ports)
 
 
-def _compared_objects(part: Joined[str, ObjectState, ImageRecord], bucket: str, ports: Ports) -> ComparedPage[str]:
+def _compared_objects(
+    part: Joined[str, ObjectState, ImageRecord], bucket: str, ports: ComparePorts
+) -> ComparedPage[str]:
     drifts = [_drift(DriftKind.MISSING, state) for state in part.left_only if not ports.left_out.hides(state)]
     drifts += [
         Drift(DriftKind.ORPHAN_ROW, ObjectRef(bucket, image.key), seen=image.version) for image in part.right_only
@@ -61,7 +80,7 @@ def _compared_objects(part: Joined[str, ObjectState, ImageRecord], bucket: str, 
     for state, image in part.pairs:
         if ports.left_out.hides(state):
             drifts.append(_drift(DriftKind.LEFT_OUT, state))
-        elif kind := _difference(image, state, ports):
+        elif kind := _difference(image, state, ports.limits.max_object_bytes):
             drifts.append(_drift(kind, state))
     matched = len(part.pairs)
     compared = ComparedCounts(objects=matched + len(part.left_only), rows=matched + len(part.right_only))
@@ -72,18 +91,18 @@ def _drift(kind: DriftKind, state: ObjectState) -> Drift:
     return Drift(kind, state.ref, seen=state.fingerprint)
 
 
-def _difference(image: ImageRecord, state: ObjectState, ports: Ports) -> DriftKind | None:
+def _difference(image: ImageRecord, state: ObjectState, max_bytes: int) -> DriftKind | None:
     if image.fingerprint != state.fingerprint:
         return DriftKind.STALE
     if is_unreadable(image.reason):
         return DriftKind.UNREADABLE
     # What was given up for a bug is looked at again when an operator asks: it would only fail again, every time.
     given_up = image.reason is not None and image.reason.slug == GAVE_UP
-    return None if given_up or image.reason == object_rejection(state, ports) else DriftKind.STALE
+    return None if given_up or image.reason == object_rejection(state, max_bytes) else DriftKind.STALE
 
 
 async def compare_vectors(
-    bucket: str, ports: Ports, retry: OutageRetry, *, too_long: timedelta, page: int = PAGE
+    bucket: str, ports: ComparePorts, retry: OutageRetry, *, too_long: timedelta, page: int = PAGE
 ) -> AsyncIterator[ComparedPage[int]]:
     """Vectors of the bucket against its contents, in the order of the vector ids. Raises Outage beyond the budget."""
     model_name = await retry.run(ports.vectors.model_name)
@@ -105,15 +124,15 @@ async def compare_vectors(
 
 
 async def _compared_vectors(
-    part: Joined[int, int, ContentRecord], bucket: str, ports: Ports, retry: OutageRetry, judge: _ContentJudge
+    part: Joined[int, int, ContentRecord], bucket: str, ports: ComparePorts, retry: OutageRetry, judge: _ContentJudge
 ) -> ComparedPage[int]:
     contents = [content for _, content in part.pairs] + part.right_only
-    referred = await retry.run(lambda: _referred(contents, ports))
+    referred = await retry.run(lambda: _referred(contents, ports.catalog))
     suspects = [content.vector_id for content in part.right_only if content.state is ContentState.INDEXED]
     # The ids were read a moment before the rows: what has been indexed in between is there by now.
     there = {content.vector_id for _, content in part.pairs}
     there |= set(await retry.run(lambda: ports.vectors.get(suspects))) if suspects else set()
-    unknown = await uncarried(part.left_only, ports, retry)
+    unknown = await uncarried(part.left_only, ports.catalog, ports.vectors, retry)
     drifts = [Drift(DriftKind.ORPHAN_VECTOR, VectorRef(bucket, number)) for number in unknown]
     for content in contents:
         kind = judge.drift(content, has_vector=content.vector_id in there, is_referred=content.id in referred)
@@ -123,7 +142,7 @@ async def _compared_vectors(
     return ComparedPage(part.position, compared, drifts)
 
 
-async def uncarried(vector_ids: Sequence[int], ports: Ports, retry: OutageRetry) -> list[int]:
+async def uncarried(vector_ids: Sequence[int], catalog: Catalog, vectors: VectorIndex, retry: OutageRetry) -> list[int]:
     """Those ids whose vector is there and that no content carries, in this order: what is being removed is gone by now.
 
     Only a committed row's id ever gets a vector, and an id that no row carries never comes back: so what is found
@@ -131,16 +150,16 @@ async def uncarried(vector_ids: Sequence[int], ports: Ports, retry: OutageRetry)
     """
     if not vector_ids:
         return []
-    there = await retry.run(lambda: ports.vectors.get(vector_ids))
-    carried = await retry.run(lambda: ports.catalog.contents_by_vector(vector_ids))
+    there = await retry.run(lambda: vectors.get(vector_ids))
+    carried = await retry.run(lambda: catalog.contents_by_vector(vector_ids))
     return [number for number in vector_ids if number in there and number not in carried]
 
 
-async def _referred(contents: Sequence[ContentRecord], ports: Ports) -> set[ContentId]:
+async def _referred(contents: Sequence[ContentRecord], catalog: Catalog) -> set[ContentId]:
     """Those contents that an image refers to."""
     if not contents:
         return set()
-    async with ports.catalog.transaction() as tx:
+    async with catalog.transaction() as tx:
         return set(await tx.oldest_references([content.id for content in contents]))
 
 

@@ -8,7 +8,8 @@ from typing import Any, Self
 
 import structlog
 
-from streams.common.ports import Ports
+from stores.catalog.ports import Catalog
+from streams.common.ports import Clock
 
 REQUESTED, LAST = "reconcile:wanted", "reconcile:last"
 """Names of the last request and of the last complete comparison: of all buckets, or, with ``:NAME``, of one."""
@@ -57,9 +58,9 @@ def name_of(kind: str, bucket: str | None) -> str:
     return kind if bucket is None else f"{kind}:{bucket}"
 
 
-async def request_comparison(reason: str, ports: Ports, *, bucket: str | None = None) -> None:
+async def request_comparison(reason: str, catalog: Catalog, clock: Clock, *, bucket: str | None = None) -> None:
     """Write down that a comparison which begins from now on is wanted. Raises CatalogOutage."""
-    now = ports.clock.now()
+    now = clock.now()
     request = {"since": now.isoformat(), "reason": reason}
-    await ports.catalog.save_progress(name_of(REQUESTED, bucket), request, now)
+    await catalog.save_progress(name_of(REQUESTED, bucket), request, now)
     log.info("reconcile_wanted", reason=reason, bucket=bucket)

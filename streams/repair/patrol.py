@@ -21,9 +21,8 @@ from schemas.patrol import PatrolRound, Rule, last_round_name
 from schemas.settings import Settings
 from streams.common import metrics
 from streams.common.backoff import OutageRetry
-from streams.common.ports import Ports
 from streams.repair.drift import Drift, DriftKind, Phase, Report
-from streams.repair.reconcile import Reconciliation, Scope, Sleep
+from streams.repair.reconcile import ReconcilePorts, Reconciliation, Scope, Sleep
 
 PAUSE_S: Final = 10.0
 """Between two rounds, so that a small bucket is not listed without end."""
@@ -64,7 +63,7 @@ class Patrol:
     def __init__(
         self,
         bucket: str,
-        ports: Ports,
+        ports: ReconcilePorts,
         retry: OutageRetry,
         settings: Settings,
         around: Surroundings,

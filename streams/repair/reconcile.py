@@ -12,11 +12,13 @@ from typing import Final
 
 from schemas.records import ContentId, ObjectRef
 from schemas.settings import ReconcileSettings
-from stores.broker.ports import OutgoingMessage
+from schemas.topics import Topics
+from stores.broker.ports import Outbox, OutgoingMessage
+from stores.catalog.ports import Catalog
 from streams.common.backoff import OutageRetry
 from streams.common.hints import content_hint, object_hint
-from streams.common.ports import Ports
-from streams.repair.comparing import PAGE, ComparedPage, compare_objects, compare_vectors, uncarried
+from streams.common.ports import Clock, ServedVectors
+from streams.repair.comparing import PAGE, ComparedPage, ComparePorts, compare_objects, compare_vectors, uncarried
 from streams.repair.drift import Drift, DriftKind, Phase, Report, VectorRef
 
 ALWAYS_ALLOWED: Final = 10
@@ -58,6 +60,20 @@ class Scope:
         return not (self.prefix or self.patrol)
 
 
+@dataclass(frozen=True, slots=True)
+class ReconcilePorts:
+    """What a run touches."""
+
+    comparing: ComparePorts
+    catalog: Catalog
+    served: ServedVectors
+    outbox: Outbox
+    topics: Topics
+    clock: Clock
+    pending_too_long: timedelta
+    """What has been pending for longer was forgotten by the sweep."""
+
+
 class Reconciliation:
     """Compares and heals, ``rate`` (by default that of the settings) objects, rows or vectors a second at most.
 
@@ -68,7 +84,7 @@ class Reconciliation:
 
     def __init__(
         self,
-        ports: Ports,
+        ports: ReconcilePorts,
         retry: OutageRetry,
         settings: ReconcileSettings,
         *,
@@ -142,7 +158,7 @@ class Reconciliation:
 
     async def _objects(self, scope: Scope, after: str) -> AsyncIterator[ComparedPage[str]]:
         async for page in compare_objects(
-            scope.bucket, self._ports, self._retry, prefix=scope.prefix, after=after, page=self._page
+            scope.bucket, self._ports.comparing, self._retry, prefix=scope.prefix, after=after, page=self._page
         ):
             yield page
             await self._pace(max(page.compared))
@@ -155,8 +171,8 @@ class Reconciliation:
             report.examples.pop(kind, None)
         await self._save(scope, report, "")
         self._candidates = []
-        too_long = timedelta(seconds=self._ports.sweep.max_wait_s)
-        pages = compare_vectors(scope.bucket, self._ports, self._retry, too_long=too_long, page=self._page)
+        comparing, too_long = self._ports.comparing, self._ports.pending_too_long
+        pages = compare_vectors(scope.bucket, comparing, self._retry, too_long=too_long, page=self._page)
         async for page in pages:
             await self._pace(max(page.compared))
             await self._take(page, report, scope, heal=lambda drift: not isinstance(drift.subject, VectorRef))
@@ -189,7 +205,7 @@ class Reconciliation:
     async def _may_remove_vectors(self, report: Report, scope: Scope) -> bool:
         if scope.dry_run:
             return False
-        known = await self._retry.run(lambda: self._ports.vectors.count(scope.bucket))
+        known = await self._retry.run(lambda: self._ports.served.in_use.count(scope.bucket))
         return self._allowed(len(self._candidates), known, "vectors have no content any more", report, scope)
 
     def _allowed(self, removed: int, known: int, what: str, report: Report, scope: Scope) -> bool:
@@ -210,8 +226,8 @@ class Reconciliation:
         """
         await self._sleep(self._settings.second_look_s)
         for chunk in batched(self._candidates, SECOND_LOOK_AT_ONCE):
-            dead = await uncarried(chunk, self._ports, self._retry)
-            await self._retry.run(lambda dead=dead: self._ports.delete_vectors(dead))  # type: ignore[misc]
+            dead = await uncarried(chunk, self._ports.catalog, self._ports.served.in_use, self._retry)
+            await self._retry.run(lambda dead=dead: self._ports.served.delete(dead))  # type: ignore[misc]
             report.vectors_deleted += len(dead)
             await self._pace(len(chunk))
 
@@ -225,9 +241,11 @@ class Reconciliation:
     def _message(self, drift: Drift, scope: Scope) -> OutgoingMessage | None:
         subject = drift.subject
         if isinstance(subject, ObjectRef):
-            return object_hint(subject, "Patrol" if scope.patrol else "Reconcile", self._ports)
+            return object_hint(
+                subject, "Patrol" if scope.patrol else "Reconcile", self._ports.topics, self._ports.clock
+            )
         if isinstance(subject, ContentId):
-            return content_hint(subject, self._ports, verify=True, retry=drift.kind is DriftKind.UNREADABLE)
+            return content_hint(subject, self._ports.topics, verify=True, retry=drift.kind is DriftKind.UNREADABLE)
         return None
 
     async def _pace(self, count: int) -> None:

@@ -8,10 +8,11 @@ from datetime import datetime
 from itertools import batched
 
 from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef, Reason
-from stores.broker.ports import OutgoingMessage
+from schemas.topics import Topics
+from stores.broker.ports import Outbox, OutgoingMessage
 from stores.catalog.ports import Catalog, Reference
 from streams.common.hints import content_hint, object_hint
-from streams.common.ports import Ports
+from streams.common.ports import Clock
 
 PAGE = 1000
 UNKNOWN = Reason("unknown")
@@ -68,15 +69,15 @@ def _content(content: ContentRecord, references: Sequence[Reference]) -> Rejecte
     return Rejected(content.id, content.reason or UNKNOWN, content.indexed_at, content.attempts, keys)
 
 
-async def retry(found: Sequence[Rejected], ports: Ports) -> int:
+async def retry(found: Sequence[Rejected], outbox: Outbox, topics: Topics, clock: Clock) -> int:
     """Ask for another look at each, whatever the limits were; the number of messages. Raises BrokerOutage."""
     for chunk in batched(found, PAGE):
-        await ports.outbox.send([_message(entry, ports) for entry in chunk])
+        await outbox.send([_message(entry, topics, clock) for entry in chunk])
     return len(found)
 
 
-def _message(entry: Rejected, ports: Ports) -> OutgoingMessage:
+def _message(entry: Rejected, topics: Topics, clock: Clock) -> OutgoingMessage:
     subject = entry.subject
     if isinstance(subject, ObjectRef):
-        return object_hint(subject, "Retry", ports)
-    return content_hint(subject, ports, retry=True)
+        return object_hint(subject, "Retry", topics, clock)
+    return content_hint(subject, topics, retry=True)

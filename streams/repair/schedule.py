@@ -28,7 +28,6 @@ from schemas.errors import BucketOutage, Outage
 from schemas.settings import Settings
 from streams.common import metrics
 from streams.common.backoff import BUCKET, OutageRetry
-from streams.common.ports import Ports
 from streams.repair.comparison_requests import (
     LAST,
     PERIODIC,
@@ -39,7 +38,7 @@ from streams.repair.comparison_requests import (
     request_comparison,
 )
 from streams.repair.drift import Phase, Report
-from streams.repair.reconcile import Reconciliation, Scope
+from streams.repair.reconcile import ReconcilePorts, Reconciliation, Scope
 
 SETTLE: Final = timedelta(seconds=10)
 """From the end of an outage to the comparison: clients' retries and the object store's queued events come first."""
@@ -83,7 +82,9 @@ class _Course:
 class Schedule:
     """Keeps watch and compares. ``leads`` tells whether this worker is the one that does the work."""
 
-    def __init__(self, ports: Ports, retry: OutageRetry, settings: Settings, leads: Callable[[], bool]) -> None:
+    def __init__(
+        self, ports: ReconcilePorts, retry: OutageRetry, settings: Settings, leads: Callable[[], bool]
+    ) -> None:
         self._ports = ports
         self._retry = retry
         self._settings = settings
@@ -134,7 +135,7 @@ class Schedule:
 
     async def request(self, reason: str, bucket: str | None = None) -> None:
         """Write down that a comparison which begins from now on is wanted."""
-        await self._retry.run(lambda: request_comparison(reason, self._ports, bucket=bucket))
+        await self._retry.run(lambda: request_comparison(reason, self._ports.catalog, self._ports.clock, bucket=bucket))
 
     async def _look_back(self) -> None:
         """Ask for a comparison if nobody was watching, or not all buckets, before this worker began to lead."""

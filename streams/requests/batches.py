@@ -50,22 +50,22 @@ class Requests:
         await retry.run(lambda: send_outcomes(answered, self.ports))
         fresh = [(request, delivery) for request, delivery in received if request.request_id not in known]
         urls = {request.url for request, _ in fresh if isinstance(request, ImageRequest) and request.url is not None}
-        max_bytes, timeout_s = self.ports.common.limits.max_object_bytes, self.settings.requests.batch_timeout_s
+        max_bytes, timeout_s = self.ports.max_bytes, self.settings.requests.batch_timeout_s
         async with begun(urls, self.ports.fetch, max_bytes=max_bytes, timeout_s=timeout_s) as fetch:
             answered += await self._carry_out(fresh, replace(self.ports, fetch=fetch))
         await retry.run(lambda: ledger.published({row.request_id for row in answered}))
-        await self.ports.common.reached(Step.BATCH_HANDLED)
+        await self.ports.reached(Step.BATCH_HANDLED)
 
     async def sweep(self) -> int:
         """Publish again the outcomes that were not published in time. Raises Outage."""
-        due = await self.ports.ledger.due(self.ports.common.clock.now(), limit=self.settings.sweep.batch_size)
+        due = await self.ports.ledger.due(self.ports.clock.now(), limit=self.settings.sweep.batch_size)
         await send_outcomes(due, self.ports)
         await self.ports.ledger.published({row.request_id for row in due})
         return len(due)
 
     async def drop_old(self) -> int:
         """Forget requests that were concluded more than ``requests.kept_days`` ago, a batch of them. Raises Outage."""
-        before = self.ports.common.clock.now() - timedelta(days=self.settings.requests.kept_days)
+        before = self.ports.clock.now() - timedelta(days=self.settings.requests.kept_days)
         dropped = await self.ports.ledger.drop_concluded(before, limit=self.settings.sweep.batch_size)
         metrics.REQUESTS_DROPPED.inc(dropped)
         return dropped
@@ -123,7 +123,7 @@ class Requests:
     def _is_news(self, away: BucketOutage) -> bool:
         """Whether the bucket may be back in a moment, so that waiting is right."""
         since = self.dead_letters.retry.outages.down_since.get(away.dependency)
-        return since is None or self.ports.common.clock.now() < since + BUCKET_WAITED_FOR
+        return since is None or self.ports.clock.now() < since + BUCKET_WAITED_FOR
 
     def _order_key(self, request: ImageRequest | InvalidImageRequest) -> tuple[str, str]:
         """Requests with the same one are carried out one after the other."""

@@ -12,7 +12,7 @@ that were there before, or deleted the object. A delete between an interrupted P
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import quote
 
@@ -39,10 +39,16 @@ from schemas.records import (
     RequestRecord,
     RequestResult,
 )
+from schemas.topics import Topics
 from schemas.tracing import TRACEPARENT
+from stores.broker.ports import Outbox
+from stores.objects.left_out import LeftOut
+from stores.objects.ports import ObjectWriter
 from streams.common.checkpoints import Step
 from streams.common.hints import object_hint
+from streams.common.ports import Clock
 from streams.common.scope import check_bucket
+from streams.requests.fetching import Fetch
 from streams.requests.outcomes import RequestPorts, send_outcomes, with_outcome, words
 
 LATE_HEADS = 3
@@ -58,19 +64,19 @@ async def carry_out(request: ImageRequest, ports: RequestPorts) -> RequestRecord
     of another request that is still being carried out. Any other refusal is an outcome.
     """
     try:
-        row, present = await _take_up(request, _target(request, ports), ports)
+        row, present = await _take_up(request, _target(request, ports.buckets, ports.left_out), ports)
     except RequestRefused as error:
         return await refuse(InvalidImageRequest(request.request_id, str(error)), ports)
     except ObjectUnreadable as error:
         return await refuse_unreachable(request, error, ports)
-    await ports.common.reached(Step.REQUEST_TAKEN_UP)
+    await ports.reached(Step.REQUEST_TAKEN_UP)
     if row.outcome is None:
         try:
             outcome, reason = await _carry_out(request, row, present, ports)
         except (ObjectUnreadable, RequestRefused, RefusedUrl) as error:
             outcome, reason = RequestResult.REFUSED, words(error)
         row = await ports.ledger.conclude(with_outcome(row, outcome, reason, ports))
-        await ports.common.reached(Step.REQUEST_CONCLUDED)
+        await ports.reached(Step.REQUEST_CONCLUDED)
     await send_outcomes([row], ports)
     return row
 
@@ -80,7 +86,7 @@ async def refuse(invalid: InvalidImageRequest, ports: RequestPorts) -> RequestRe
 
     Raises RequestRefused if another request with that id is still being carried out: the id's outcome is that one's.
     """
-    fresh = RequestRecord(invalid.request_id, created_at=ports.common.clock.now())
+    fresh = RequestRecord(invalid.request_id, created_at=ports.clock.now())
     row = await ports.ledger.take_up(with_outcome(fresh, RequestResult.REFUSED, words(invalid), ports))
     return await _answered(row, invalid, ports)
 
@@ -90,8 +96,8 @@ async def refuse_unreachable(request: ImageRequest, error: Exception, ports: Req
 
     What an earlier attempt did is not known then, and the answer says so. Raises RequestRefused as ``refuse`` does.
     """
-    ref = _target(request, ports)
-    unreached = RequestRecord(request.request_id, ref=ref, created_at=ports.common.clock.now())
+    ref = _target(request, ports.buckets, ports.left_out)
+    unreached = RequestRecord(request.request_id, ref=ref, created_at=ports.clock.now())
     row = await ports.ledger.take_up(with_outcome(unreached, RequestResult.REFUSED, words(error), ports))
     if row.outcome is None and row.ref == ref:
         reason = words(f"an earlier attempt may have stored it; now: {error}")
@@ -107,11 +113,11 @@ async def _answered(row: RequestRecord, fault: Exception, ports: RequestPorts) -
     return row
 
 
-def _target(request: ImageRequest, ports: RequestPorts) -> ObjectRef:
-    ref = ObjectRef(request.bucket or ports.buckets[0], request.key)
-    if ref.bucket not in ports.buckets:
-        raise RequestRefused(f"the bucket {ref.bucket} is not one of {', '.join(ports.buckets)}")
-    ports.common.left_out.check(ref.key)
+def _target(request: ImageRequest, buckets: Sequence[str], left_out: LeftOut) -> ObjectRef:
+    ref = ObjectRef(request.bucket or buckets[0], request.key)
+    if ref.bucket not in buckets:
+        raise RequestRefused(f"the bucket {ref.bucket} is not one of {', '.join(buckets)}")
+    left_out.check(ref.key)
     return ref
 
 
@@ -122,25 +128,23 @@ async def _take_up(
 
     Raises ObjectUnreadable where the server does not tell of the object, and BucketOutage.
     """
-    present = await _seen(ref, ports)
-    fresh = RequestRecord(
-        request.request_id, ref=ref, expected=_remembered(present), created_at=ports.common.clock.now()
-    )
+    present = await _seen(ref, ports.objects)
+    fresh = RequestRecord(request.request_id, ref=ref, expected=_remembered(present), created_at=ports.clock.now())
     row = await ports.ledger.take_up(fresh)
     if row.outcome is None and row.ref != ref:
         raise RequestRefused(f"it asks for {ref}")
     if _remembered(present) != row.expected:
         # Another worker took it up meanwhile. What we saw may be older than what it remembers.
-        present = await _seen(ref, ports)
+        present = await _seen(ref, ports.objects)
     return row, present
 
 
-async def _seen(ref: ObjectRef, ports: RequestPorts) -> ObjectState | None:
+async def _seen(ref: ObjectRef, objects: ObjectWriter) -> ObjectState | None:
     @stamina.retry(on=_is_late, attempts=LATE_HEADS)
     async def head() -> ObjectState | None:
-        return await ports.objects.head(ref)
+        return await objects.head(ref)
 
-    async with _scoped(ref, ports, waits_for_late=False):
+    async with _scoped(ref, objects, waits_for_late=False):
         return await head()
 
 
@@ -149,7 +153,7 @@ def _is_late(error: Exception) -> bool:
 
 
 @asynccontextmanager
-async def _scoped(ref: ObjectRef, ports: RequestPorts, *, waits_for_late: bool) -> AsyncIterator[None]:
+async def _scoped(ref: ObjectRef, objects: ObjectWriter, *, waits_for_late: bool) -> AsyncIterator[None]:
     """Raise ObjectUnreadable where the server refuses this object, and BucketOutage where the bucket is away.
 
     Unless it ``waits_for_late``, an object about which the server gives no answer is unreadable, too.
@@ -158,7 +162,7 @@ async def _scoped(ref: ObjectRef, ports: RequestPorts, *, waits_for_late: bool) 
         yield
     except ObjectStoreOutage as error:
         # Raises its own: what the check meets is not about the object.
-        await check_bucket(ref.bucket, ports.objects)
+        await check_bucket(ref.bucket, objects)
         if error.definite or (_is_late(error) and not waits_for_late):
             raise ObjectUnreadable(str(error), code=error.code) from error
         raise
@@ -179,7 +183,7 @@ async def _carry_out(
 ) -> tuple[RequestResult, str | None]:
     assert row.ref is not None  # The row was taken up for an object.
     if request.op == "look":
-        await _look(row.ref, ports)
+        await _look(row.ref, ports.outbox, ports.topics, ports.clock)
         return RequestResult.LOOKED, None
     return await _put(request, row, present, ports)
 
@@ -188,12 +192,12 @@ async def _put(
     request: ImageRequest, row: RequestRecord, present: ObjectState | None, ports: RequestPorts
 ) -> tuple[RequestResult, str | None]:
     """Put the picture in the place of the object that the row remembers, and of no other."""
-    ref = _target(request, ports)
+    ref = _target(request, ports.buckets, ports.left_out)
     outcome = _outcome_by_now(request, row, present)
     if outcome is not None:
         return outcome
     metadata = _user_metadata(request)
-    data, content_type = await _bytes_of(request, ports)
+    data, content_type = await _bytes_of(request, ports.fetch, ports.max_bytes)
     for attempt in range(LOST_PUTS):
         if request.url is not None or attempt > 0:
             # Time has passed: another worker may have carried the request out, another client put something else.
@@ -202,7 +206,7 @@ async def _put(
             if outcome is not None:
                 return outcome
         with suppress(PreconditionFailed):
-            async with _scoped(ref, ports, waits_for_late=True):
+            async with _scoped(ref, ports.objects, waits_for_late=True):
                 await ports.objects.put(
                     ref,
                     data,
@@ -211,7 +215,7 @@ async def _put(
                     if_match=present.etag if present else None,
                     if_absent=present is None,
                 )
-            await ports.common.reached(Step.REQUEST_PUT)
+            await ports.reached(Step.REQUEST_PUT)
             return RequestResult.STORED, None
     raise ObjectStoreOutage(f"{row.ref} changes faster than it can be put")
 
@@ -257,12 +261,11 @@ def checked_metadata(metadata: dict[str, str]) -> dict[str, str]:
     return metadata
 
 
-async def _bytes_of(request: ImageRequest, ports: RequestPorts) -> tuple[bytes, str]:
-    limit = ports.common.limits.max_object_bytes
+async def _bytes_of(request: ImageRequest, fetch: Fetch, limit: int) -> tuple[bytes, str]:
     data = request.content()
     content_type = request.content_type or ANY_TYPE
     if data is None and request.url is not None:
-        data, fetched_type = await ports.fetch(request.url, limit)
+        data, fetched_type = await fetch(request.url, limit)
         content_type = request.content_type or fetched_type
     if not data:
         raise RequestRefused("the picture has no bytes")
@@ -271,5 +274,5 @@ async def _bytes_of(request: ImageRequest, ports: RequestPorts) -> tuple[bytes, 
     return data, content_type
 
 
-async def _look(ref: ObjectRef, ports: RequestPorts) -> None:
-    await ports.common.outbox.send([object_hint(ref, "Requested", ports.common)])
+async def _look(ref: ObjectRef, outbox: Outbox, topics: Topics, clock: Clock) -> None:
+    await outbox.send([object_hint(ref, "Requested", topics, clock)])

@@ -4,38 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from schemas.errors import MalformedMessage
 from schemas.messages import RequestOutcome
 from schemas.records import REASON_MAX, RequestRecord, RequestResult
-from stores.broker.ports import OutgoingMessage
+from schemas.topics import Topics
+from stores.broker.ports import Outbox, OutgoingMessage
 from stores.catalog.ports import RequestLedger
+from stores.objects.left_out import LeftOut
 from stores.objects.ports import ObjectWriter
 from streams.common import metrics
 from streams.common.checkpoints import Step
 from streams.common.concurrency import halving
 from streams.common.deliveries import DeadLetters
-from streams.common.ports import Ports
+from streams.common.ports import Checkpoint, Clock
 from streams.requests.fetching import Fetch
 
 
 @dataclass(frozen=True, slots=True)
 class RequestPorts:
-    """What requests need besides what all handlers need."""
+    """What carrying out requests, and answering them, touches."""
 
-    common: Ports
     objects: ObjectWriter
+    left_out: LeftOut
     ledger: RequestLedger
     fetch: Fetch
     buckets: tuple[str, ...]
     dead_letters: DeadLetters
     """For outcomes that the broker refuses."""
+    outbox: Outbox
+    topics: Topics
+    clock: Clock
+    reached: Checkpoint
+    wait: timedelta
+    """After so long the sweep sends an outcome again that was not published."""
+    max_bytes: int
+    """Larger pictures are refused."""
 
 
 def with_outcome(row: RequestRecord, outcome: RequestResult, reason: str | None, ports: RequestPorts) -> RequestRecord:
     """The row with an outcome, which is to be published."""
-    now = ports.common.clock.now()
-    return replace(row, outcome=outcome, reason=reason, occurred_at=now, publish_due=now + ports.common.wait)
+    now = ports.clock.now()
+    return replace(row, outcome=outcome, reason=reason, occurred_at=now, publish_due=now + ports.wait)
 
 
 def words(refusal: Exception | str) -> str:
@@ -53,18 +64,17 @@ async def send_outcomes(concluded: Sequence[RequestRecord], ports: RequestPorts)
     """
 
     async def send(part: Sequence[RequestRecord]) -> None:
-        await ports.common.outbox.send([_outcome_message(row, ports) for row in part])
+        await ports.outbox.send([_outcome_message(row, ports.topics) for row in part])
         for row in part:
             metrics.REQUESTS.labels(row.outcome).inc()
-            await ports.common.reached(Step.OUTCOME_SENT)
+            await ports.reached(Step.OUTCOME_SENT)
 
     for row, error in await halving(concluded, send):
-        await ports.dead_letters.put_aside_unsent(_outcome_message(row, ports), error)
+        await ports.dead_letters.put_aside_unsent(_outcome_message(row, ports.topics), error)
 
 
-def _outcome_message(request: RequestRecord, ports: RequestPorts) -> OutgoingMessage:
-    topic = ports.common.topics.request_outcomes
-    return OutgoingMessage(topic, request.request_id.encode(), _outcome_of(request).encode())
+def _outcome_message(request: RequestRecord, topics: Topics) -> OutgoingMessage:
+    return OutgoingMessage(topics.request_outcomes, request.request_id.encode(), _outcome_of(request).encode())
 
 
 def _outcome_of(request: RequestRecord) -> RequestOutcome:

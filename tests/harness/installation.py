@@ -17,9 +17,10 @@ from stores.catalog.memory import MemoryCatalog
 from stores.catalog.ports import Catalog
 from stores.objects.memory import MemoryObjects
 from stores.vectors.memory import MemoryVectors
+from streams.assembly import Ports, dead_letters, for_index, for_objects
 from streams.common.backoff import OutageRetry, Outages
 from streams.common.deliveries import DeadLetters, Delivery
-from streams.common.ports import Checkpoint, Ports
+from streams.common.ports import Checkpoint
 from streams.common.tracing import Traced, trace_of_event
 from streams.index.batches import Index, Inference
 from streams.ingest.batches import Ingest
@@ -103,18 +104,20 @@ class Installation:
 
     def aside(self, stage: str) -> DeadLetters:
         """Where that worker puts what it can't handle."""
-        return DeadLetters(self.ports, self.retry, stage, self.settings.kafka.max_message_bytes)
+        return dead_letters(self.ports, self.retry, stage, self.settings.kafka.max_message_bytes)
 
     def index_worker(self, reached: Checkpoint | None = None) -> Index:
         """A worker for contents."""
         ports = replace(self.ports, reached=reached) if reached else self.ports
         buckets = self.settings.objects.buckets
         aside = self.aside("index")
-        return Index(ports, self.retry, aside, self.settings.index, self.inference, buckets=buckets)
+        return Index(for_index(ports), self.retry, aside, self.settings.index, self.inference, buckets=buckets)
 
     async def work(self) -> None:
         """Let the workers handle everything that was sent, until nothing is left."""
-        ingest = Traced(Ingest(self.ports, self.retry, self.aside("ingest"), self.settings), trace_of_event)
+        ingest = Traced(
+            Ingest(for_objects(self.ports), self.retry, self.aside("ingest"), self.settings), trace_of_event
+        )
         while self._handled < len(self.outbox.sent):
             fresh = self.outbox.sent[self._handled :]
             self._handled = len(self.outbox.sent)

@@ -15,6 +15,7 @@ from schemas.records import ContentId, ContentState, ObjectRef, ObjectState
 from schemas.settings import IndexSettings, RetrySettings, Settings
 from stores.catalog.ports import Catalog
 from stores.objects.memory import MemoryObjects
+from streams.assembly import for_objects, for_sweep
 from streams.common.checkpoints import Step
 from streams.common.deliveries import Delivery
 from streams.ingest.converge_objects import ObjectOutcome, converge_objects
@@ -96,7 +97,7 @@ class Stepped(Installation):
     async def ingest_hints(self, *hints: ObjectHint, reached: Halt | None = None) -> ObjectOutcome:
         """An ingest worker with a batch of hints about one key."""
         ports = replace(self.ports, reached=reached) if reached else self.ports
-        [outcome] = (await self.retry.run(lambda: converge_objects(hints, ports))).values()
+        [outcome] = (await self.retry.run(lambda: converge_objects(hints, for_objects(ports)))).values()
         return outcome
 
     async def index(self, data: bytes, reached: Halt | None = None, *, verify: bool = False) -> None:
@@ -122,7 +123,7 @@ class Stepped(Installation):
         await self.work()
         for _ in range(10):
             self.clock.moment += timedelta(hours=1)
-            if await self.retry.run(lambda: sweep(self.ports)) == 0:
+            if await self.retry.run(lambda: sweep(for_sweep(self.ports))) == 0:
                 return
             await self.work()
         raise AssertionError("the installation does not come to rest")

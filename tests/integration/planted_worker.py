@@ -21,11 +21,11 @@ from typing import Any
 from ops.cli import app
 from streams.common.checkpoints import Step
 from streams.common.deliveries import Delivery, Handler
-from streams.common.ports import Checkpoint, Ports, pass_by
+from streams.common.ports import Checkpoint, pass_by
 from streams.process import agents as apps
 from streams.process import composition, roles
 from streams.process.pace import Pace
-from streams.repair.sweep import sweep
+from streams.repair.sweep import SweepPorts, sweep
 
 
 async def acknowledged_first(events: Sequence[Any], handling: asyncio.Task[None], _reached: Checkpoint) -> None:
@@ -41,7 +41,7 @@ async def swallowed(handler: Handler, deliveries: Sequence[Delivery], _pace: Pac
         await handler.handle(deliveries)
 
 
-async def nothing_swept(_ports: Ports) -> int:
+async def nothing_swept(_ports: SweepPorts) -> int:
     """Takes up nothing that is due."""
     return 0
 

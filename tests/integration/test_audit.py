@@ -15,7 +15,8 @@ from schemas.records import ContentState
 from schemas.settings import VectorSettings
 from stores.vectors.milvus import MilvusVectors
 from stores.vectors.ports import VectorEntry
-from streams.common.ports import Ports, SystemClock
+from streams.assembly import Ports, for_index
+from streams.common.ports import SystemClock
 from streams.index.converge_contents import without_vector
 from streams.repair.audit import missing_among
 from tests.harness.catalogs import add_content
@@ -52,7 +53,7 @@ async def test_vectors_that_milvus_counts_and_does_not_find_are_missed(tmp_path:
         ]
         client = MilvusClient(stack.addresses.milvus)
         await until(lambda: _indexed_rows(client), lambda rows: rows == ROWS)
-        assert await missing_among(contents, ports) == []
+        assert await missing_among(contents, ports.catalog, ports.vectors) == []
 
         client.release_collection(ALIAS)
         [graph] = (tmp_path / "milvus" / "data" / "index_files").rglob("HNSW")
@@ -62,9 +63,9 @@ async def test_vectors_that_milvus_counts_and_does_not_find_are_missed(tmp_path:
 
         assert await index.count() == ROWS
         assert len(await index.get([entry.vector_id for entry in stored])) == ROWS
-        missing = await missing_among(contents, ports)
+        missing = await missing_among(contents, ports.catalog, ports.vectors)
         assert len(missing) > len(contents) / 2
-        assert await without_vector(missing, ports) == missing
+        assert await without_vector(missing, for_index(ports).deciding) == missing
         await index.close()
     finally:
         stack.stop()

@@ -17,6 +17,7 @@ from schemas.errors import BrokerOutage, InferenceOutage
 from schemas.messages import ContentChanged, ObjectHint
 from schemas.records import ContentState, ObjectRef, ObjectState
 from stores.broker.ports import OutgoingMessage
+from streams.assembly import for_objects, for_sweep
 from streams.common.checkpoints import Step
 from streams.index import converge_contents
 from streams.ingest.converge_objects import ObjectOutcome, record_looks
@@ -521,7 +522,7 @@ async def test_a_corrected_digest_is_not_overwritten_by_a_look_that_took_the_wro
     await twinlens.work()
     wrong = Digest(sha256=str(known[ref("k")].sha256), md5="", size=state.size)
     late = Look(ObjectHint(ref("k")), replace(state, metadata={"external-id": "x"}), wrong)
-    recorded = await record_looks([late], known, twinlens.ports)
+    recorded = await record_looks([late], known, for_objects(twinlens.ports))
     assert recorded.outcomes == {}
 
 
@@ -554,7 +555,7 @@ async def test_a_late_tombstone_does_not_erase_an_image_that_came_back(
     with monkeypatch.context() as patched:
         patched.setattr(twinlens.outbox, "send", give_up)
         with pytest.raises(BrokerOutage):
-            await sweep(twinlens.ports)
+            await sweep(for_sweep(twinlens.ports))
     assert [message.value for message in late] == [None]
     await indexed(twinlens, {"k": A})
     await send(late)

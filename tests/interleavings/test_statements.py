@@ -11,10 +11,11 @@ import pytest_asyncio
 from schemas.messages import ContentChanged, ObjectHint
 from schemas.model_switch import ServedModel, begin, new_model, plan
 from schemas.settings import IndexSettings
+from streams.assembly import for_index, for_objects
 from streams.common.deliveries import Delivery
 from streams.index.batches import Index
 from streams.ingest.converge_objects import ObjectOutcome, converge_objects
-from streams.models.serving import on_served_collections
+from streams.models.serving import served_vectors
 from tests.harness.catalogs import NOW, SQL_BACKENDS, database_url, sql_catalog
 from tests.harness.counting import counting
 from tests.harness.inference import DIMENSION, MODEL, PictureInference
@@ -40,7 +41,7 @@ def _put(twinlens: Stepped, count: int) -> list[ObjectHint]:
 async def _index(twinlens: Stepped, count: int, *, other: str | None = None) -> None:
     """An index worker with a batch; ``other`` is the mark of the other model of a switch."""
     worker = Index(
-        twinlens.ports,
+        for_index(twinlens.ports),
         twinlens.retry,
         twinlens.aside("index"),
         IndexSettings(),
@@ -54,7 +55,7 @@ async def _index(twinlens: Stepped, count: int, *, other: str | None = None) -> 
 
 async def _statements(twinlens: Stepped, hints: Sequence[ObjectHint]) -> int:
     with counting(twinlens.ports.catalog) as sent:  # type: ignore[arg-type]
-        await converge_objects(hints, twinlens.ports)
+        await converge_objects(hints, for_objects(twinlens.ports))
     return sent.statements
 
 
@@ -68,7 +69,7 @@ async def test_an_ingest_batch_of_new_objects(twinlens: Stepped, count: int) -> 
 @pytest.mark.parametrize("count", [1, 8, 32])
 async def test_an_index_batch(twinlens: Stepped, count: int) -> None:
     """At most 20 statements, BEGIN and COMMIT among them, from a pending content to its published image."""
-    await converge_objects(_put(twinlens, count), twinlens.ports)
+    await converge_objects(_put(twinlens, count), for_objects(twinlens.ports))
     with counting(twinlens.ports.catalog) as sent:  # type: ignore[arg-type]
         await _index(twinlens, count)
     assert sent.statements <= MOST
@@ -79,7 +80,7 @@ async def test_an_index_batch(twinlens: Stepped, count: int) -> None:
 @pytest.mark.parametrize("indexed", [False, True])
 async def test_an_index_batch_while_models_are_switched(twinlens: Stepped, indexed: bool) -> None:
     """At most 20 statements too, whether pictures are new and go to both collections, or are brought over."""
-    await converge_objects(_put(twinlens, 32), twinlens.ports)
+    await converge_objects(_put(twinlens, 32), for_objects(twinlens.ports))
     if indexed:
         await _index(twinlens, 32)
     new = new_model("new@1", "new", "new", "tag")
@@ -88,7 +89,7 @@ async def test_an_index_batch_while_models_are_switched(twinlens: Stepped, index
     async with twinlens.ports.catalog.transaction() as tx:
         switch = begin(plan(await tx.lock_switch(), new, NOW), old, new, NOW)
         await tx.save_switch(switch)
-    twinlens.ports = on_served_collections(twinlens.ports, switch)
+    twinlens.ports = twinlens.ports.on(served_vectors(twinlens.ports.vectors, switch))
     with counting(twinlens.ports.catalog) as sent:  # type: ignore[arg-type]
         await _index(twinlens, 32, other=new.mark)
     assert sent.statements <= MOST
@@ -100,7 +101,7 @@ async def test_an_index_batch_while_models_are_switched(twinlens: Stepped, index
 async def test_a_second_announcement_of_known_objects(twinlens: Stepped) -> None:
     """The same announcements again cost at most three statements for 64 objects, and no look at the bucket."""
     hints = _put(twinlens, 64)
-    await converge_objects(hints, twinlens.ports)
+    await converge_objects(hints, for_objects(twinlens.ports))
     twinlens.objects.outage = True
     assert await _statements(twinlens, hints) <= AGAIN
 
@@ -108,15 +109,15 @@ async def test_a_second_announcement_of_known_objects(twinlens: Stepped) -> None
 async def test_known_objects_under_other_announcements(twinlens: Stepped) -> None:
     """Reconcile's hints, say, have no sequencer: the objects are looked at, and the rows locked, in a fixed few."""
     hints = [ObjectHint(hint.ref) for hint in _put(twinlens, 64)]
-    await converge_objects(hints, twinlens.ports)
-    outcomes = await converge_objects(hints, twinlens.ports)
+    await converge_objects(hints, for_objects(twinlens.ports))
+    outcomes = await converge_objects(hints, for_objects(twinlens.ports))
     assert set(outcomes.values()) == {ObjectOutcome.UNCHANGED}
     assert await _statements(twinlens, hints) <= MOST
 
 
 async def test_duplicates_of_what_is_indexed(twinlens: Stepped) -> None:
     """64 new keys with the bytes of one indexed content are recorded and published in at most 20 statements."""
-    await converge_objects([twinlens.put("first", b"picture 0")], twinlens.ports)
+    await converge_objects([twinlens.put("first", b"picture 0")], for_objects(twinlens.ports))
     await _index(twinlens, 1)
     hints = [twinlens.put(f"copy{number}", b"picture 0") for number in range(64)]
     assert await _statements(twinlens, hints) <= 2 * MOST
@@ -127,7 +128,7 @@ async def test_duplicates_of_what_is_indexed(twinlens: Stepped) -> None:
 async def test_deletes(twinlens: Stepped) -> None:
     """64 objects that are gone, to the removal of their contents and vectors."""
     hints = _put(twinlens, 64)
-    await converge_objects(hints, twinlens.ports)
+    await converge_objects(hints, for_objects(twinlens.ports))
     await _index(twinlens, 64)
     for hint in hints:
         twinlens.objects.delete_now(hint.ref)

@@ -13,17 +13,27 @@ from imaging.digest import Digest, digest_of
 from schemas import lifecycle
 from schemas.messages import ContentChanged, ImageChanged, ObjectHint
 from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef, ObjectState, Reason
-from stores.catalog.ports import CatalogTransaction, Reference
+from stores.catalog.ports import Catalog, CatalogTransaction, Reference
+from stores.objects.ports import ObjectReader
 from stores.vectors.ports import Vector
 from streams import publish
 from streams.common.checkpoints import Step
-from streams.common.ports import Ports
+from streams.common.ports import Clock, ServedVectors
 from streams.index import converge_contents
-from streams.index.converge_contents import Decided, Embedded, Prepared, Settled
+from streams.index.converge_contents import (
+    Decided,
+    DecisionPorts,
+    Embedded,
+    Prepared,
+    RecordPorts,
+    Settled,
+    SettlePorts,
+)
 from streams.ingest import converge_objects, look
-from streams.ingest.converge_objects import ObjectOutcome, Recorded
-from streams.ingest.look import Images, Look
-from streams.publish import Contents
+from streams.ingest.converge_objects import ObjectOutcome, ObjectPorts, Recorded
+from streams.ingest.look import Images, Look, LookPorts
+from streams.publish import Contents, PublishPorts
+from streams.repair.sweep import SweepPorts
 
 _snapshot = publish.snapshot
 _lock_images = publish.lock_images
@@ -126,31 +136,33 @@ class Unfenced:
         """Does not look."""
 
 
-async def record_whatever_is_served(batch: Sequence[Embedded], ports: Ports, rules: lifecycle.Rules) -> list[Settled]:
+async def record_whatever_is_served(
+    batch: Sequence[Embedded], ports: RecordPorts, rules: lifecycle.Rules
+) -> list[Settled]:
     """Records as indexed what was embedded by the models of before."""
     catalog: Any = WithTransactions(ports.catalog, Unfenced)
     return await _record_contents(batch, replace(ports, catalog=catalog), rules)
 
 
-async def store_for_one(batch: Sequence[tuple[Prepared, Vector]], ports: Ports) -> None:
+async def store_for_one(batch: Sequence[tuple[Prepared, Vector]], served: ServedVectors) -> None:
     """Leaves the other model out."""
-    await ports.vectors.get([item.content.vector_id for item, _ in batch])
+    await served.in_use.get([item.content.vector_id for item, _ in batch])
 
 
-def _without_content_locks(ports: Ports) -> Ports:
+def _without_content_locks[P: (DecisionPorts, ObjectPorts)](ports: P) -> P:
     catalog: Any = WithTransactions(ports.catalog, partial(Unlocked, contents=True))
     return replace(ports, catalog=catalog)
 
 
 async def decide_unlocked(
-    messages: Collection[ContentChanged], ports: Ports, rules: lifecycle.Rules, *, suspects_too: bool = False
+    messages: Collection[ContentChanged], ports: DecisionPorts, rules: lifecycle.Rules, *, suspects_too: bool = False
 ) -> Decided:
     """Reads what it decides on without a lock."""
     return await _decide(messages, _without_content_locks(ports), rules, suspects_too=suspects_too)
 
 
 async def record_with_unlocked_contents(
-    looks: Sequence[Look], known: Mapping[ObjectRef, ImageRecord], ports: Ports
+    looks: Sequence[Look], known: Mapping[ObjectRef, ImageRecord], ports: ObjectPorts
 ) -> Recorded:
     """Adds references to contents that it has only read."""
     return await _record(looks, known, _without_content_locks(ports))
@@ -163,21 +175,25 @@ async def read_images(tx: CatalogTransaction, image_ids: Collection[str]) -> lis
 
 
 async def publish_read(
-    tx: CatalogTransaction, images: Collection[ImageRecord], contents: Contents, ports: Ports
+    tx: CatalogTransaction, images: Collection[ImageRecord], contents: Contents, ports: PublishPorts
 ) -> bool:
     """Sends before it locks."""
     unlocked: Any = Unlocked(tx, images=True)
     return await _publish_locked(unlocked, images, contents, ports)
 
 
-async def record_present_only(looks: Sequence[Look], known: Mapping[ObjectRef, ImageRecord], ports: Ports) -> Recorded:
+async def record_present_only(
+    looks: Sequence[Look], known: Mapping[ObjectRef, ImageRecord], ports: ObjectPorts
+) -> Recorded:
     """Takes what is neither in the bucket nor in the catalog for settled."""
     return await _record_others(
         looks, known, ports, ObjectOutcome.ABSENT, lambda look: look.state is None and look.ref not in known
     )
 
 
-async def record_changed_only(looks: Sequence[Look], known: Mapping[ObjectRef, ImageRecord], ports: Ports) -> Recorded:
+async def record_changed_only(
+    looks: Sequence[Look], known: Mapping[ObjectRef, ImageRecord], ports: ObjectPorts
+) -> Recorded:
     """Takes what looks like its row, as that was read before, for settled."""
     return await _record_others(
         looks, known, ports, ObjectOutcome.UNCHANGED, lambda look: _agrees(known.get(look.ref), look)
@@ -187,7 +203,7 @@ async def record_changed_only(looks: Sequence[Look], known: Mapping[ObjectRef, I
 async def _record_others(
     looks: Sequence[Look],
     known: Mapping[ObjectRef, ImageRecord],
-    ports: Ports,
+    ports: ObjectPorts,
     outcome: ObjectOutcome,
     is_settled: Callable[[Look], bool],
 ) -> Recorded:
@@ -196,9 +212,10 @@ async def _record_others(
     return replace(recorded, outcomes={**recorded.outcomes, **settled})
 
 
-async def look_once(looks: Sequence[Look], images: Images, ports: Ports) -> Sequence[Look]:
+async def look_once(looks: Sequence[Look], images: Images, objects: ObjectReader) -> Sequence[Look]:
     """Believes the first look."""
-    await ports.catalog.check()
+    for bucket in {seen.ref.bucket for seen in looks}:
+        await objects.check(bucket)
     return [seen for seen in looks if seen.image_id in images]
 
 
@@ -211,7 +228,7 @@ def same_bytes_suffice(hint: ObjectHint, image: ImageRecord) -> bool:
 
 
 def record_newest_sequencer(
-    looks: Sequence[Look], images: Images, now: datetime, ports: Ports
+    looks: Sequence[Look], images: Images, now: datetime, ports: ObjectPorts
 ) -> dict[str, ImageRecord]:
     """Records the newest sequencer of each object, though it was looked at before that was announced."""
     world: Any = ports.clock
@@ -219,7 +236,7 @@ def record_newest_sequencer(
     return _recorded_images(newest, images, now, ports)
 
 
-async def observe_without_doubt(hint: ObjectHint, known: ImageRecord | None, ports: Ports) -> Look | None:
+async def observe_without_doubt(hint: ObjectHint, known: ImageRecord | None, ports: LookPorts) -> Look | None:
     """Trusts the digest of a row that the object looks like."""
     return await _observe(hint._replace(reread=False), known, ports)
 
@@ -296,24 +313,24 @@ def any_bytes(data: bytes, content: ContentRecord) -> str | None:
 # Vectors.
 
 
-async def remove_row_first(contents: Collection[ContentRecord], ports: Ports) -> None:
+async def remove_row_first(contents: Collection[ContentRecord], ports: DecisionPorts) -> None:
     """The two steps in the wrong order."""
     read = {content.id: content for content in contents}
     async with ports.catalog.transaction() as tx:
         rows = await tx.lock_contents(read)
         await tx.delete_contents([row.id for row in rows.values() if lifecycle.is_deletable(row, read[row.id])])
     await ports.reached(Step.VECTOR_DELETED)
-    await ports.delete_vectors([content.vector_id for content in contents])
+    await ports.served.delete([content.vector_id for content in contents])
 
 
-async def forget_retired_first(contents: Collection[ContentRecord], ports: Ports) -> None:
+async def forget_retired_first(contents: Collection[ContentRecord], ports: DecisionPorts) -> None:
     """The two steps in the wrong order."""
     retired = [vector_id for content in contents for vector_id in content.retired]
     async with ports.catalog.transaction() as tx:
         rows = await tx.lock_contents([content.id for content in contents if content.retired])
         await tx.save_contents([lifecycle.forget_retired(row, retired) for row in rows.values()])
     await ports.reached(Step.DELETING_COMMITTED)
-    await ports.delete_vectors(retired)
+    await ports.served.delete(retired)
 
 
 async def nothing_is_stale(tx: CatalogTransaction, vector_ids: set[int]) -> set[int]:
@@ -332,7 +349,7 @@ async def stale_without_row(tx: CatalogTransaction, vector_ids: set[int]) -> set
 # The to-do lists and the change stream.
 
 
-async def settle_cleared(contents: Collection[ContentRecord], ports: Ports) -> None:
+async def settle_cleared(contents: Collection[ContentRecord], ports: SettlePorts) -> None:
     """Clears the marks and publishes then."""
     read = {content.id: content for content in contents}
     async with ports.catalog.transaction() as tx:
@@ -361,10 +378,14 @@ def record_absence_unmarked(image: ImageRecord, sequencer: str | None, now: date
 
 
 def snapshot_of_the_mark(
-    image: ImageRecord, content: ContentRecord | None, nearby: Mapping[ContentId, list[Reference]], ports: Ports
+    image: ImageRecord,
+    content: ContentRecord | None,
+    nearby: Mapping[ContentId, list[Reference]],
+    clock: Clock,
+    copy_threshold: float,
 ) -> ImageChanged:
     """Sends the version that the row has already."""
-    return _snapshot(image, content, nearby, ports).model_copy(update={"version": image.version})
+    return _snapshot(image, content, nearby, clock, copy_threshold).model_copy(update={"version": image.version})
 
 
 def always_announced(image: ImageRecord, contents: Contents) -> bool:
@@ -377,17 +398,17 @@ def never_erased_late(image: ImageRecord, now: datetime) -> bool:
     return image.version < 0 and image.publish_due == now
 
 
-async def no_due_contents(now: datetime, ports: Ports) -> list[ContentRecord]:
+async def no_due_contents(now: datetime, ports: SweepPorts) -> list[ContentRecord]:
     """Overlooks what is due."""
     return await ports.catalog.due_contents(now, limit=0)
 
 
-async def want_nothing(reason: str, ports: Ports, *, bucket: str | None = None) -> None:
+async def want_nothing(reason: str, catalog: Catalog, clock: Clock, *, bucket: str | None = None) -> None:
     """Writes nothing down."""
-    await ports.catalog.progress(f"{reason}:{bucket}")
+    await catalog.progress(f"{reason}:{bucket}:{clock.now()}")
 
 
-async def retry_nothing(now: datetime, ports: Ports) -> int:
+async def retry_nothing(now: datetime, ports: SweepPorts) -> int:
     """Overlooks what is due."""
     return len(await ports.catalog.unreadable_images(now, limit=0))
 

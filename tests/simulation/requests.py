@@ -24,8 +24,8 @@ from schemas.topics import Topics
 from stores.broker.ports import OutgoingMessage
 from stores.catalog.requests import MemoryRequestLedger
 from stores.objects.memory import MemoryObjects
-from streams.common.deliveries import DeadLetters
-from streams.requests.outcomes import RequestPorts, send_outcomes
+from streams.assembly import dead_letters, for_requests
+from streams.requests.outcomes import send_outcomes
 from tests.harness.installation import BEGINNING, BUCKET, ports_in_memory
 from tests.simulation.chaos import Broker, Chaos, ChaoticObjects, _in_seconds
 from tests.simulation.loop import SimulatedLoop
@@ -155,9 +155,9 @@ def simulate(seed: int, handler: ModuleType = streams.requests.carry_out) -> str
         clock=run,
     )
     retry: Any = None  # The broker of a run refuses nothing.
-    aside = DeadLetters(common, retry, "outcomes", 1_000_000)
+    aside = dead_letters(common, retry, "outcomes", 1_000_000)
     writer: Any = ChaoticWriter(run.objects, chaos)
-    run.ports = RequestPorts(common, writer, run.ledger, run.fetch, (BUCKET,), aside)
+    run.ports = for_requests(common, writer, run.ledger, run.fetch, (BUCKET,), aside)
     run.messages = _messages(random)
     run.waiting = [*run.messages]
     loop.run(_course(run))

@@ -16,7 +16,10 @@ BUGS = {
         "if _remembered(present) != row.expected:\n        return",
         "if not row:\n        return",
     ),
-    "a look that may be older is believed": ("present = await _seen(ref, ports)\n    return", "pass\n    return"),
+    "a look that may be older is believed": (
+        "present = await _seen(ref, ports.objects)\n    return",
+        "pass\n    return",
+    ),
     "an own picture is not recognised": ("if present is not None and present", "if not row and present"),
     "a refusal wins over a request in work": (
         "row = await ports.ledger.take_up(with_outcome(fresh",

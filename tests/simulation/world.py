@@ -23,11 +23,12 @@ from stores.broker.ports import OutgoingMessage
 from stores.objects.memory import MemoryObjects
 from stores.vectors.memory import MemoryVectors
 from stores.vectors.ports import Vector
+from streams.assembly import dead_letters, for_index, for_objects, for_sweep, for_switch
 from streams.common.checkpoints import Step
-from streams.common.deliveries import DeadLetters, Delivery
+from streams.common.deliveries import Delivery
 from streams.index.batches import Index
 from streams.ingest import converge_objects
-from streams.models.serving import on_served_collections
+from streams.models.serving import served_vectors
 from streams.models.switch import Switching
 from streams.repair import sweep as sweeping
 from tests.harness.inference import DIMENSION, MODEL, embedding_of
@@ -248,7 +249,7 @@ def build(seed: int, focus: Mapping[str, Any]) -> World:
     async def pause(_seconds: float) -> None:
         await asyncio.sleep(random.random() * 50 * tick)
 
-    world.switcher = Switcher(Switching(world.ports, retry, [BUCKET], pause), shape.switches)
+    world.switcher = Switcher(Switching(for_switch(world.ports), retry, [BUCKET], pause), shape.switches)
     world.new_index = lambda: _index_worker(world, settings)
     world.indexes = [world.new_index() for _ in range(shape.processes)]
     return world
@@ -257,7 +258,7 @@ def build(seed: int, focus: Mapping[str, Any]) -> World:
 def _index_worker(world: World, settings: IndexSettings) -> Index:
     """A new process, which goes by the models that are served right now."""
     switch = world.catalog.switch_row
-    ports = on_served_collections(world.ports, switch)
+    ports = world.ports.on(served_vectors(world.ports.vectors, switch))
     if switch.in_use is None:
         name = world.vectors._server.alias
         assert name is not None
@@ -267,8 +268,8 @@ def _index_worker(world: World, settings: IndexSettings) -> Index:
         mark = switch.in_use.mark
     retry: Any = Patient(world, switch.version)
     other = PictureInference(switch.other.mark) if switch.other else None
-    dead_letters = DeadLetters(ports, retry, "index", 1_000_000)
-    return Index(ports, retry, dead_letters, settings, PictureInference(mark), other=other)
+    aside = dead_letters(ports, retry, "index", 1_000_000)
+    return Index(for_index(ports), retry, aside, settings, PictureInference(mark), other=other)
 
 
 def _announcement(world: World, ref: ObjectRef, event_name: str) -> bytes:
@@ -342,14 +343,14 @@ class Patient:
 async def ingest(world: World, messages: list[Message]) -> None:
     """An ingest worker with a batch."""
     hints = [hint for message in messages for hint in parse_bucket_event(message.value)]
-    await Patient(world).run(lambda: converge_objects.converge_objects(hints, world.ports))
+    await Patient(world).run(lambda: converge_objects.converge_objects(hints, for_objects(world.ports)))
     _acknowledge(world, TOPICS.bucket_events, messages)
 
 
 async def index(world: World, messages: list[Message]) -> None:
     """An index worker with a batch."""
     version = world.catalog.switch_row.version
-    if world.quiet and any(each._ports.switch_version != version for each in world.indexes):
+    if world.quiet and any(each._ports.served.switch_version != version for each in world.indexes):
         # By now every worker has noticed which models are served.
         world.indexes = [world.new_index() for _ in world.indexes]
     worker = world.random.choice(world.indexes) if world.indexes else world.new_index()
@@ -373,4 +374,4 @@ def _acknowledge(world: World, topic: str, messages: list[Message]) -> None:
 
 async def sweep(world: World) -> None:
     """The sweep, once."""
-    await Patient(world).run(lambda: sweeping.sweep(world.ports))
+    await Patient(world).run(lambda: sweeping.sweep(for_sweep(world.ports)))

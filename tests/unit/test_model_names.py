@@ -7,13 +7,9 @@ import pytest
 from imaging.model_spec import load_spec
 from query_api.search.live_model import LiveModel
 from schemas.errors import ConfigurationError
-from schemas.settings import LimitSettings, ModelSettings, SweepSettings
-from schemas.topics import Topics
-from stores.broker.memory import MemoryBacklog, MemoryOutbox
+from schemas.settings import ModelSettings
 from stores.catalog.memory import MemoryCatalog
-from stores.objects.memory import MemoryObjects
 from stores.vectors.memory import MemoryVectors
-from streams.common.ports import Ports
 from streams.models.serving import serving
 
 pytestmark = pytest.mark.asyncio
@@ -40,21 +36,12 @@ async def test_the_query_service_takes_the_model_of_the_collection(made_by: str)
 async def test_an_index_worker_refuses_a_collection_that_another_file_made() -> None:
     """It ends with the exit code of a configuration error, before it stores anything."""
     with pytest.raises(ConfigurationError, match=OTHER_FILE):
-        await serving(_ports(OTHER_FILE), DISTILLED)
-    found, ports = await serving(_ports(DISTILLED.id), DISTILLED)
+        await serving(MemoryCatalog(), _vectors(OTHER_FILE), DISTILLED)
+    found, served = await serving(MemoryCatalog(), _vectors(DISTILLED.id), DISTILLED)
     assert (found.spec, found.mark, found.other_spec) == (DISTILLED, DISTILLED.name, None)
-    assert ports.copy_threshold == DISTILLED.copy_threshold
+    assert (await served.in_use.live()).model_name == DISTILLED.id
+    assert served.other is None
 
 
-def _ports(made_by: str) -> Ports:
-    return Ports(
-        objects=MemoryObjects([]),
-        catalog=MemoryCatalog(),
-        vectors=MemoryVectors(model_name=made_by, dimension=DISTILLED.dimension),
-        outbox=MemoryOutbox(),
-        backlog=MemoryBacklog(),
-        topics=Topics(),
-        limits=LimitSettings(),
-        sweep=SweepSettings(),
-        copy_threshold=0,
-    )
+def _vectors(made_by: str) -> MemoryVectors:
+    return MemoryVectors(model_name=made_by, dimension=DISTILLED.dimension)

@@ -16,6 +16,7 @@ from ops.embedded.folder import NEEDED_BYTES, DataFolder, Store
 from ops.embedded.searchable import catalog_agrees
 from ops.embedded.stack import minio_or_folder
 from ops.embedded.up import GALLERY_PREFIX, Options, has_others, run_up
+from streams.assembly import for_comparing, for_reconcile
 from streams.repair.drift import DriftKind
 from tests.harness.installation import BUCKET
 from tests.harness.pictures import picture
@@ -150,8 +151,9 @@ async def test_what_is_missing_at_a_start_is_not_taken_out_of_the_catalog() -> N
     for number in range(30):
         installation.delete(f"{number:02}.png")
     refused: list[str] = []
-    ports, retry = installation.ports, installation.retry
-    await announce_what_changed_meanwhile(installation.settings, ports, retry, refused.append)
+    ports, retry = for_comparing(installation.ports), installation.retry
+    reconciling = for_reconcile(installation.ports)
+    await announce_what_changed_meanwhile(installation.settings, reconciling, retry, refused.append)
     await installation.work()
     assert [text.partition(" rows")[0] for text in refused] == ["30 of 60"]
     assert "`twinlens reconcile --force`" in refused[0]

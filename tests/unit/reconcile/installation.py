@@ -15,6 +15,7 @@ from stores.catalog.memory import MemoryCatalog
 from stores.objects.left_out import LeftOut, VisibleObjects
 from stores.vectors.memory import MemoryVectors
 from stores.vectors.ports import VectorEntry
+from streams.assembly import for_reconcile
 from streams.common.backoff import OutageRetry, Outages
 from streams.index.inference import InferenceThreads
 from streams.repair.drift import Report
@@ -84,7 +85,7 @@ class Reconciled(Installation):
     def reconciliation(self, *, page: int = 3, rate: int = 1_000_000) -> Reconciliation:
         """Small pages, so that a few objects make many."""
         settings = ReconcileSettings(rate=rate)
-        return Reconciliation(self.ports, self.retry, settings, sleep=self.clock.sleep, page=page)
+        return Reconciliation(for_reconcile(self.ports), self.retry, settings, sleep=self.clock.sleep, page=page)
 
     def agrees(self) -> bool:
         """Whether bucket, catalog and vectors say the same."""

@@ -13,6 +13,7 @@ from schemas.messages import ImageChanged, encode_key
 from schemas.patrol import last_round_name
 from schemas.records import ImageState, ObjectRef
 from schemas.settings import ObjectSettings
+from streams.assembly import for_forget, for_sweep
 from streams.common.hints import content_hint, object_hint
 from streams.repair.forget import Forgotten, count_what_is_known, forget
 from streams.repair.reconcile import Scope
@@ -34,7 +35,7 @@ async def of_two_buckets() -> Reconciled:
         for number in range(PICTURES):
             ref = ObjectRef(bucket, f"{number}.png")
             installation.objects.put_now(ref, picture(number))
-            await installation.outbox.send([object_hint(ref, "Requested", installation.ports)])
+            await installation.outbox.send([object_hint(ref, "Requested", installation.topics, installation.clock)])
     await installation.work()
     await installation.add_vector(4711)
     return installation
@@ -49,7 +50,7 @@ def index_only(installation: Reconciled, *buckets: str) -> None:
 
 async def forget_all(installation: Reconciled, bucket: str) -> Forgotten:
     """Forget a bucket, to the end."""
-    return [done async for done in forget(bucket, installation.ports, installation.retry)][-1]
+    return [done async for done in forget(bucket, for_forget(installation.ports), installation.retry)][-1]
 
 
 def rows_of(installation: Reconciled, bucket: str) -> tuple[int, int, int]:
@@ -69,13 +70,13 @@ async def test_a_bucket_that_was_taken_out_is_left_alone_until_it_comes_back() -
     index_only(installation, BUCKET)
     installation.objects.missing.add(OTHER)
     await installation.clock.sleep(60)
-    assert await sweep(installation.ports) == 0
-    await installation.outbox.send([content_hint(content.id, installation.ports, verify=True)])
+    assert await sweep(for_sweep(installation.ports)) == 0
+    await installation.outbox.send([content_hint(content.id, installation.topics, verify=True)])
     await installation.work()
     assert installation.catalog.content_rows[content.id] == due
     installation.objects.missing.clear()
     index_only(installation, BUCKET, OTHER)
-    assert await sweep(installation.ports) == 1
+    assert await sweep(for_sweep(installation.ports)) == 1
     await installation.work()
     assert installation.catalog.content_rows[content.id].dirty_since is None
 
@@ -86,7 +87,9 @@ async def test_forgetting_leaves_nothing_but_the_other_buckets() -> None:
     progress = [Scope(BUCKET).progress_name, Scope(BUCKET, patrol=True).progress_name, last_round_name(BUCKET)]
     kept = [Scope(OTHER).progress_name]
     installation.catalog.positions |= {name: {"after": "x"} for name in [*progress, *kept]}
-    assert await count_what_is_known(BUCKET, installation.ports) == Forgotten(PICTURES, PICTURES, PICTURES + 1)
+    assert await count_what_is_known(BUCKET, installation.catalog, installation.vectors) == Forgotten(
+        PICTURES, PICTURES, PICTURES + 1
+    )
     assert await forget_all(installation, BUCKET) == Forgotten(PICTURES, PICTURES, 1)
     assert rows_of(installation, BUCKET) == (0, 0, 0)
     assert rows_of(installation, OTHER) == (PICTURES, PICTURES, PICTURES)
@@ -104,7 +107,7 @@ async def test_forgetting_leaves_nothing_but_the_other_buckets() -> None:
 async def test_forgetting_can_be_broken_off_at_any_step(steps: int) -> None:
     """Whoever begins again comes to the same end."""
     installation = await of_two_buckets()
-    run = forget(BUCKET, installation.ports, installation.retry)
+    run = forget(BUCKET, for_forget(installation.ports), installation.retry)
     for _ in range(steps):
         await anext(run)
     await forget_all(installation, BUCKET)
@@ -115,7 +118,7 @@ async def test_no_row_goes_before_its_vector() -> None:
     """While the vector index is away the contents stay, so that their vectors are not lost sight of."""
     installation = await of_two_buckets()
     installation.vectors.outage = True
-    run = forget(BUCKET, installation.ports, installation.impatience())
+    run = forget(BUCKET, for_forget(installation.ports), installation.impatience())
     with pytest.raises(VectorIndexOutage):
         async with asyncio.timeout(5):
             _ = [done async for done in run]
@@ -138,7 +141,7 @@ class ObjectComesBack:
         if result is None and not self._came_back:
             self._came_back = True
             ports = self._installation.ports
-            await ports.outbox.send([object_hint(ObjectRef(BUCKET, "0.png"), "Requested", ports)])
+            await ports.outbox.send([object_hint(ObjectRef(BUCKET, "0.png"), "Requested", ports.topics, ports.clock)])
             await self._installation.work()
         return result
 
@@ -147,5 +150,5 @@ async def test_forgetting_stops_where_a_worker_still_adds() -> None:
     """A content that is referred to again is not deleted, and who is to be restarted is said."""
     installation = await of_two_buckets()
     with pytest.raises(RequestRefused, match="still being added"):
-        _ = [done async for done in forget(BUCKET, installation.ports, ObjectComesBack(installation))]
+        _ = [done async for done in forget(BUCKET, for_forget(installation.ports), ObjectComesBack(installation))]
     assert rows_of(installation, BUCKET)[:2] == (1, PICTURES)

@@ -12,6 +12,7 @@ from schemas.errors import ConfigurationError, ObjectStoreOutage
 from schemas.patrol import last_round_name
 from schemas.records import ObjectRef
 from schemas.settings import ObjectSettings, PatrolSettings
+from streams.assembly import for_reconcile
 from streams.common.hints import object_hint
 from streams.repair.patrol import BACKLOG, LONGEST_WAIT_S, PAUSE_S, Patrol, Surroundings
 from streams.repair.reconcile import Scope
@@ -42,7 +43,7 @@ class Around:
         around = Surroundings(lambda: self.leads, lambda: self.backlog, self.ensure_announced)
         return Patrol(
             BUCKET,
-            installation.ports,
+            for_reconcile(installation.ports),
             installation.retry,
             installation.settings,
             around,
@@ -117,7 +118,7 @@ async def test_a_round_is_gone_on_with_by_another_worker() -> None:
     looks = iter([True, True, False])
     first_patrol = Patrol(
         BUCKET,
-        installation.ports,
+        for_reconcile(installation.ports),
         installation.retry,
         installation.settings,
         Surroundings(lambda: next(looks, False), lambda: 0, first.ensure_announced),
@@ -211,7 +212,9 @@ async def test_a_row_of_a_folder_goes_and_does_not_come_back() -> None:
     installation, around = await filled(1)
     installation.put("trip/", b"")
     installation.ports = replace(installation.ports, objects=installation.objects)
-    await installation.ports.outbox.send([object_hint(ObjectRef(BUCKET, "trip/"), "Requested", installation.ports)])
+    await installation.ports.outbox.send(
+        [object_hint(ObjectRef(BUCKET, "trip/"), "Requested", installation.topics, installation.clock)]
+    )
     await installation.work()
     assert [str(image.reason) for image in installation.catalog.image_rows.values() if image.reason] == ["empty"]
     installation.exclude()
@@ -229,7 +232,9 @@ async def test_an_announced_object_that_is_left_out_is_not_recorded() -> None:
     installation.exclude("**/._*")
     for key in ("trip/", "trip/._a.png"):
         installation.put(key, b"")
-        await installation.ports.outbox.send([object_hint(ObjectRef(BUCKET, key), "Requested", installation.ports)])
+        await installation.ports.outbox.send(
+            [object_hint(ObjectRef(BUCKET, key), "Requested", installation.topics, installation.clock)]
+        )
     await installation.work()
     assert {image.key for image in installation.catalog.image_rows.values() if image.exists} == {"0000.png"}
 
@@ -274,7 +279,7 @@ async def test_an_outage_breaks_a_round_off_and_the_next_one_comes_after_a_pause
 
     patrol = Patrol(
         BUCKET,
-        installation.ports,
+        for_reconcile(installation.ports),
         installation.impatience(),
         installation.settings,
         Surroundings(lambda: True, lambda: 0, around.ensure_announced),

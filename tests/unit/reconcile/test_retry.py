@@ -17,6 +17,11 @@ async def listed(installation: Reconciled, reason: str | None = None) -> list[Re
     return [entry async for entry in rejected(installation.catalog, BUCKET, reason=reason)]
 
 
+async def again(installation: Reconciled) -> int:
+    """Ask for another look at everything that is rejected."""
+    return await retry(await listed(installation), installation.outbox, installation.topics, installation.clock)
+
+
 async def refusing() -> Reconciled:
     """An installation that has refused one object and two pictures."""
     installation = Reconciled(limits=LimitSettings(max_side=16, max_object_bytes=1000))
@@ -57,7 +62,7 @@ async def test_a_retry_looks_again_under_the_same_limits() -> None:
         attempts=5,
     )
     assert (await installation.reconcile()).differences == 0
-    assert await retry(await listed(installation), installation.ports) == 1
+    assert await again(installation) == 1
     await installation.work()
     assert installation.agrees()
     assert await listed(installation) == []
@@ -71,7 +76,7 @@ async def test_a_retry_looks_at_objects_that_were_given_up() -> None:
     await installation.work()
     image = installation.catalog.image_rows[ObjectRef(BUCKET, "good.png").image_id]
     installation.catalog.image_rows[image.id] = replace(image, reason=Reason("gave_up", "TypeError: a bug"))
-    assert await retry(await listed(installation), installation.ports) == 1
+    assert await again(installation) == 1
     await installation.work()
     assert await listed(installation) == []
 
@@ -80,6 +85,6 @@ async def test_what_is_still_unfit_is_rejected_again() -> None:
     """A retry of what can't be helped ends where it was, and loops nowhere."""
     installation = await refusing()
     before = {entry.subject: entry.reason for entry in await listed(installation)}
-    assert await retry(await listed(installation), installation.ports) == 3
+    assert await again(installation) == 3
     await installation.work()
     assert {entry.subject: entry.reason for entry in await listed(installation)} == before

@@ -8,6 +8,7 @@ import pytest
 
 from schemas.records import ObjectRef
 from schemas.settings import ObjectSettings
+from streams.assembly import for_reconcile
 from streams.repair.comparison_requests import LAST
 from streams.repair.schedule import AT_MOST_HOURLY, SETTLE, UNWATCHED, Schedule
 from tests.harness.installation import BUCKET
@@ -19,7 +20,7 @@ HOUR = 3600.0
 
 def schedule(installation: Reconciled, *, leads: bool = True) -> Schedule:
     """A worker's schedule as after its start."""
-    return Schedule(installation.ports, installation.retry, installation.settings, lambda: leads)
+    return Schedule(for_reconcile(installation.ports), installation.retry, installation.settings, lambda: leads)
 
 
 async def started() -> tuple[Reconciled, Schedule]:

@@ -10,8 +10,8 @@ import pytest
 from schemas.errors import TIMEOUT, ObjectStoreOutage
 from schemas.messages import ImageChanged, ObjectHint
 from schemas.records import ImageRecord, ObjectRef, ObjectState, Reason
+from streams.assembly import LATE_RETRY_S, for_objects, for_reconcile, for_sweep
 from streams.common.hints import object_hint
-from streams.common.ports import LATE_RETRY_S
 from streams.ingest.converge_objects import ROUNDS, ObjectOutcome, converge_objects
 from streams.repair.schedule import SETTLE, Schedule
 from streams.repair.sweep import sweep
@@ -37,7 +37,9 @@ def published(installation: Reconciled, ref: ObjectRef) -> tuple[str, str | None
 
 async def announced(installation: Reconciled, *refs: ObjectRef) -> None:
     """Have the workers look at objects, and at all that follows."""
-    await installation.outbox.send([object_hint(ref, "Requested", installation.ports) for ref in refs])
+    await installation.outbox.send(
+        [object_hint(ref, "Requested", installation.topics, installation.clock) for ref in refs]
+    )
     await installation.work()
 
 
@@ -66,9 +68,9 @@ async def test_an_object_that_can_be_read_again_is_indexed_when_its_time_comes()
     """By the sweep, without anybody announcing it."""
     installation = await denied()
     installation.objects.denied.clear()
-    assert await sweep(installation.ports) == 0
+    assert await sweep(for_sweep(installation.ports)) == 0
     await installation.clock.sleep(installation.settings.sweep.unreadable_first_wait_s)
-    assert await sweep(installation.ports) == 1
+    assert await sweep(for_sweep(installation.ports)) == 1
     await installation.work()
     assert published(installation, A) == ("indexed", None)
     assert image(installation, A).retry_due is None
@@ -81,7 +83,7 @@ async def test_the_waits_double_up_to_the_longest() -> None:
     looks = [0]
     for minute in range(1, 60 * 24):
         await installation.clock.sleep(60)
-        if await sweep(installation.ports):
+        if await sweep(for_sweep(installation.ports)):
             looks.append(minute)
             await installation.work()
     waits = [later - earlier for earlier, later in pairwise(looks)]
@@ -126,7 +128,7 @@ async def test_a_content_is_read_from_another_object_that_holds_it() -> None:
     installation = Reconciled()
     for ref in (A, B):
         installation.put(ref.key, picture(1))
-        await converge_objects([ObjectHint(ref)], installation.ports)
+        await converge_objects([ObjectHint(ref)], for_objects(installation.ports))
     installation.objects.denied.add(A)
     await installation.work()
     assert published(installation, A) == published(installation, B) == ("indexed", None)
@@ -136,7 +138,7 @@ async def test_a_content_of_which_no_object_can_be_read_is_recorded_and_tried_ag
     """With the reason, on the schedule, and ever more rarely."""
     installation = Reconciled()
     installation.put(A.key, picture(1))
-    await converge_objects([ObjectHint(A)], installation.ports)
+    await converge_objects([ObjectHint(A)], for_objects(installation.ports))
     installation.objects.denied.add(A)
     await installation.work()
     assert published(installation, A) == ("rejected", "unreadable: AccessDenied")
@@ -144,7 +146,7 @@ async def test_a_content_of_which_no_object_can_be_read_is_recorded_and_tried_ag
     assert content.dirty_since is None
     for _ in range(2):
         await installation.clock.sleep(2 * installation.settings.sweep.unreadable_first_wait_s)
-        assert await sweep(installation.ports) == 1
+        assert await sweep(for_sweep(installation.ports)) == 1
         await installation.work()
     [again] = installation.catalog.content_rows.values()
     assert again.indexed_at == content.indexed_at
@@ -177,7 +179,7 @@ async def test_an_object_that_is_never_the_same_twice_is_recorded(monkeypatch: p
     restless = Restless(installation)
     with monkeypatch.context() as overwriting:
         overwriting.setattr(installation.objects, "head", restless.head)
-        outcomes = await converge_objects([ObjectHint(A)], installation.ports)
+        outcomes = await converge_objects([ObjectHint(A)], for_objects(installation.ports))
     assert outcomes == {A: ObjectOutcome.REJECTED}
     assert restless.looks == ROUNDS
     assert image(installation, A).reason == Reason("unreadable", "ChangesTooFast")
@@ -195,7 +197,7 @@ async def test_an_object_that_a_head_never_finds_is_recorded(monkeypatch: pytest
 
     with monkeypatch.context() as failing:
         failing.setattr(installation.objects, "head", head)
-        assert await converge_objects([ObjectHint(A)], installation.ports) == {A: ObjectOutcome.REJECTED}
+        assert await converge_objects([ObjectHint(A)], for_objects(installation.ports)) == {A: ObjectOutcome.REJECTED}
 
 
 class Late:
@@ -220,11 +222,11 @@ async def test_an_object_that_gives_no_answer_is_waited_for_once_and_tried_again
     late = Late()
     with monkeypatch.context() as hanging:
         hanging.setattr(installation.objects, call, late)
-        assert await converge_objects([ObjectHint(A)], installation.ports) == {A: ObjectOutcome.REJECTED}
+        assert await converge_objects([ObjectHint(A)], for_objects(installation.ports)) == {A: ObjectOutcome.REJECTED}
     assert late.made == 1
     assert image(installation, A).reason == Reason("unreadable", "Timeout")
     await installation.clock.sleep(LATE_RETRY_S)
-    assert await sweep(installation.ports) == 1
+    assert await sweep(for_sweep(installation.ports)) == 1
     await installation.work()
     assert published(installation, A) == ("indexed", None)
 
@@ -235,7 +237,7 @@ async def test_a_content_whose_bytes_do_not_come_is_waited_for_once_and_tried_ag
     """The object began to hang after it was recorded; the contents of its batch wait with it."""
     installation = Reconciled()
     installation.put(A.key, picture(0))
-    await converge_objects([ObjectHint(A)], installation.ports)
+    await converge_objects([ObjectHint(A)], for_objects(installation.ports))
     late = Late()
     with monkeypatch.context() as hanging:
         hanging.setattr(installation.objects, "read", late)
@@ -243,7 +245,7 @@ async def test_a_content_whose_bytes_do_not_come_is_waited_for_once_and_tried_ag
     assert late.made == 1
     assert published(installation, A) == ("rejected", "unreadable: Timeout")
     await installation.clock.sleep(LATE_RETRY_S)
-    assert await sweep(installation.ports) == 1
+    assert await sweep(for_sweep(installation.ports)) == 1
     await installation.work()
     assert published(installation, A) == ("indexed", None)
 
@@ -251,14 +253,14 @@ async def test_a_content_whose_bytes_do_not_come_is_waited_for_once_and_tried_ag
 async def test_hints_about_a_bucket_that_is_away_leave_a_comparison_to_be_made() -> None:
     """They hold nobody up and are not lost: once the bucket is back it is compared, whatever the settings say."""
     installation = await denied()
-    schedule = Schedule(installation.ports, installation.retry, installation.settings, lambda: True)
+    schedule = Schedule(for_reconcile(installation.ports), installation.retry, installation.settings, lambda: True)
     await schedule.watch()
     await installation.clock.sleep(SETTLE.total_seconds())
     await schedule.work()
     await installation.work()
     installation.put(B.key, picture(7))
     installation.objects.missing.add(BUCKET)
-    outcomes = await converge_objects([ObjectHint(B)], installation.ports)
+    outcomes = await converge_objects([ObjectHint(B)], for_objects(installation.ports))
     assert outcomes == {B: ObjectOutcome.BUCKET_AWAY}
     installation.objects.missing.clear()
     await installation.clock.sleep(SETTLE.total_seconds())
@@ -272,7 +274,7 @@ async def test_hints_about_a_bucket_that_is_away_leave_a_comparison_to_be_made()
 async def test_a_comparison_passes_by_a_bucket_that_is_away() -> None:
     """The comparison of everything ends, and leaves one of that bucket to be made."""
     installation = Reconciled()
-    schedule = Schedule(installation.ports, installation.retry, installation.settings, lambda: True)
+    schedule = Schedule(for_reconcile(installation.ports), installation.retry, installation.settings, lambda: True)
     installation.put(A.key, picture(1))
     await schedule.watch()
     await installation.clock.sleep(SETTLE.total_seconds())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,11 +14,11 @@ from schemas.records import ObjectRef
 from schemas.settings import LimitSettings
 from stores.broker.memory import MemoryOutbox
 from stores.catalog.requests import MemoryRequestLedger
+from streams.assembly import for_requests
 from streams.common.backoff import BUCKET as OF_BUCKET
 from streams.common.backoff import OutageRetry, Outages
-from streams.common.deliveries import DeadLetters, Delivery
+from streams.common.deliveries import Delivery
 from streams.requests.batches import Requests
-from streams.requests.outcomes import RequestPorts
 from tests.harness.installation import BUCKET
 from tests.unit.reconcile.installation import Reconciled
 
@@ -48,11 +47,10 @@ class Producers(Reconciled):
         self.ledger = MemoryRequestLedger()
         self.fetched: dict[str, bytes] = {}
         self.fetches: list[str] = []
-        dead_letters = DeadLetters(self.ports, self.retry, "requests", self.settings.kafka.max_message_bytes)
-        self.requests_ports = RequestPorts(
-            self.ports, self.objects, self.ledger, self._fetch, buckets, replace(dead_letters, stage="outcomes")
+        self.requests_ports = for_requests(
+            self.ports, self.objects, self.ledger, self._fetch, buckets, self.aside("outcomes")
         )
-        self.requests = Requests(self.requests_ports, dead_letters, self.settings)
+        self.requests = Requests(self.requests_ports, self.aside("requests"), self.settings)
 
     async def _fetch(self, url: str, _max_bytes: int) -> tuple[bytes, str]:
         self.fetches.append(url)

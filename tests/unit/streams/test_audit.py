@@ -14,6 +14,7 @@ from imaging.histogram import HistogramEmbedder
 from schemas.settings import AuditSettings, RetrySettings
 from stores.vectors.memory import MemoryVectors
 from stores.vectors.ports import Vector, VectorHit
+from streams.assembly import for_audit
 from streams.common.backoff import OutageRetry, Outages
 from streams.index.converge_contents import EQUALS_LOOKED_AT
 from streams.repair.audit import PROGRESS, Audit, missing_among
@@ -64,7 +65,7 @@ class Audited(Reconciled):
 
     def audit(self, *, leads: bool = True) -> Audit:
         """The audit of a worker that was just started, with small pages."""
-        return Audit(self.ports, self.retry, self.settings, lambda: leads, page=3)
+        return Audit(for_audit(self.ports), self.retry, self.settings, lambda: leads, page=3)
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ async def test_what_changed_meanwhile_is_not_missing(audited: Audited) -> None:
     audited.delete("0.png")
     await audited.reconcile()
     await audited.work()
-    assert await missing_among(read, audited.ports) == []
+    assert await missing_among(read, audited.catalog, audited.vectors) == []
 
 
 async def test_an_outage_does_not_end_it(audited: Audited) -> None:

@@ -17,10 +17,10 @@ from imaging.limits import DecodeLimits
 from schemas.messages import ContentChanged, ImageChanged
 from schemas.settings import IndexSettings, LimitSettings
 from stores.vectors.memory import MemoryVectors
+from streams.assembly import for_index, for_objects, nearest
 from streams.common.deliveries import Delivery
 from streams.index.batches import Index
 from streams.index.inference import InferenceThreads
-from streams.index.nearest import Nearest
 from streams.ingest.converge_objects import converge_objects
 from tests.harness.catalogs import sql_catalog
 from tests.harness.counting import counting
@@ -37,18 +37,18 @@ class Worker:
         ports = installation.ports
         asked = IndexSettings(nearest=9, **settings)
         self._index = Index(
-            ports,
+            for_index(ports),
             installation.retry,
             installation.aside("index"),
             asked,
             inference,
-            verify=Nearest(ports, inference, asked).verified,
+            verify=nearest(ports, inference, asked).verified,
         )
 
     async def put(self, pictures: Mapping[str, bytes]) -> None:
         """Put objects and let the ingest worker see them."""
         hints = [self.twinlens.put(key, data) for key, data in pictures.items()]
-        await converge_objects(hints, self.twinlens.ports)
+        await converge_objects(hints, for_objects(self.twinlens.ports))
 
     async def index(self, pictures: Mapping[str, bytes]) -> dict[str, ImageChanged]:
         """Index them as one batch; the last snapshot of each."""

@@ -16,7 +16,7 @@ from schemas.settings import PublishSettings, SweepSettings
 from stores.broker.memory import MemoryBacklog, MemoryOutbox
 from stores.broker.ports import OutgoingMessage
 from stores.catalog.memory import MemoryCatalog
-from streams.common.ports import Ports
+from streams.assembly import Ports, for_sweep
 from streams.repair.sweep import sweep
 from tests.harness.catalogs import add_content, add_image, content, content_id
 from tests.harness.installation import BEGINNING, ManualClock, ports_in_memory
@@ -42,7 +42,7 @@ async def test_what_is_not_due_is_left_alone(ports: Ports) -> None:
     """A message may still be on its way."""
     await add_content(ports.catalog, "a", dirty_since=BEGINNING, resend_due=BEGINNING + timedelta(seconds=30))
     _advance(ports, 29)
-    assert await sweep(ports) == 0
+    assert await sweep(for_sweep(ports)) == 0
     assert _sent(ports) == []
 
 
@@ -52,7 +52,7 @@ async def test_the_waits_double_up_to_the_longest(ports: Ports) -> None:
     sent: list[int] = []
     for second in range(6000):
         _advance(ports, 1)
-        if await sweep(ports):
+        if await sweep(for_sweep(ports)):
             sent.append(second + 1)
     waits = [later - earlier for earlier, later in pairwise(sent)]
     assert sent[0] == 30
@@ -66,9 +66,9 @@ async def test_a_long_list_is_taken_in_parts(ports: Ports) -> None:
         due = BEGINNING + timedelta(seconds=number)
         await add_content(ports.catalog, letter, dirty_since=BEGINNING, resend_due=due)
     _advance(ports, 60)
-    assert await sweep(ports) == 3
-    assert await sweep(ports) == 2
-    assert await sweep(ports) == 0
+    assert await sweep(for_sweep(ports)) == 3
+    assert await sweep(for_sweep(ports)) == 2
+    assert await sweep(for_sweep(ports)) == 0
     assert _sent(ports) == [content_id(letter) for letter in "edcba"]
 
 
@@ -80,11 +80,11 @@ async def test_what_still_waits_in_the_queue_is_not_sent_again(ports: Ports) -> 
         await add_content(ports.catalog, letter, dirty_since=BEGINNING, resend_due=due)
     _advance(ports, 60)
     ports.backlog.waiting_since = BEGINNING - timedelta(seconds=1)
-    assert await sweep(ports) == 0
+    assert await sweep(for_sweep(ports)) == 0
     ports.backlog.waiting_since = BEGINNING
-    assert await sweep(ports) == 1
+    assert await sweep(for_sweep(ports)) == 1
     ports.backlog.waiting_since = None
-    assert await sweep(ports) == 2
+    assert await sweep(for_sweep(ports)) == 2
     assert _sent(ports) == [content_id(letter) for letter in "abc"]
 
 
@@ -113,7 +113,7 @@ async def test_a_long_backlog_is_hardly_sent_again(ports: Ports) -> None:
         _advance(ports, step_s)
         backlog.waiting_since = queue[0][0] if queue else None
         sent = len(outbox.sent)
-        await sweep(ports)
+        await sweep(for_sweep(ports))
         queue += [(ports.clock.now(), each) for each in _sent(ports)[sent:]]
     assert ports.clock.now() - BEGINNING < timedelta(seconds=number / per_step * step_s * 1.02 + 60)
     assert 0 < len(outbox.sent) < number / 100
@@ -127,13 +127,13 @@ async def test_what_cannot_be_sent_is_put_off_alone(ports: Ports) -> None:
         await add_content(ports.catalog, letter, dirty_since=BEGINNING, resend_due=BEGINNING)
     outbox = RefusingOutbox(b"k1", content_id("c").sha256.encode())
     ports = replace(ports, outbox=outbox)
-    assert await sweep(ports) == 6
-    assert await sweep(ports) == 0
+    assert await sweep(for_sweep(ports)) == 6
+    assert await sweep(for_sweep(ports)) == 0
     keys = sorted(message.key or b"" for message in outbox.sent)
     assert keys == sorted([b"pictures/k0", b"pictures/k2", *(f"pictures/{letter * 64}".encode() for letter in "bd")])
     _advance(ports, 31)
     outbox.refused = ()
-    assert await sweep(ports) == 4
+    assert await sweep(for_sweep(ports)) == 4
     assert outbox.sent[-1].key == b"pictures/k1"
 
 
@@ -161,7 +161,7 @@ async def test_a_removed_image_is_erased_after_a_stated_time(ports: Ports) -> No
     moments = []
     for minute in range(70):
         before = len(outbox.sent)
-        await sweep(ports)
+        await sweep(for_sweep(ports))
         moments += [(minute, message.value is None) for message in outbox.sent[before:]]
         _advance(ports, 60)
     assert moments == [(0, False), (60, True)]
@@ -172,11 +172,11 @@ async def test_unpublished_images_are_published(ports: Ports) -> None:
     """Whoever should have published an image may have died."""
     await add_content(ports.catalog, "a", state=ContentState.INDEXED)
     await add_image(ports.catalog, "k", "a", version=5, publish_due=BEGINNING)
-    assert await sweep(ports) == 1
+    assert await sweep(for_sweep(ports)) == 1
     assert isinstance(ports.outbox, MemoryOutbox)
     change = ImageChanged.decode(ports.outbox.to(ports.topics.image_changes)[0].value)
     assert (change.key, change.state) == ("k", "indexed")
-    assert await sweep(ports) == 0
+    assert await sweep(for_sweep(ports)) == 0
 
 
 async def test_what_could_not_be_sent_stays_due(ports: Ports) -> None:
@@ -185,7 +185,7 @@ async def test_what_could_not_be_sent_stays_due(ports: Ports) -> None:
     assert isinstance(ports.outbox, MemoryOutbox)
     ports.outbox.outage = True
     with pytest.raises(BrokerOutage):
-        await sweep(ports)
+        await sweep(for_sweep(ports))
     ports.outbox.outage = False
-    assert await sweep(ports) == 1
+    assert await sweep(for_sweep(ports)) == 1
     assert _sent(ports) == [content_id("a")]

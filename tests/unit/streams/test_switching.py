@@ -18,10 +18,11 @@ from schemas.similarity import Verdict
 from stores.catalog.memory import MemoryCatalog
 from stores.catalog.ports import Reference
 from stores.vectors.ports import Vector
+from streams.assembly import for_index, for_switch
 from streams.common.ports import Checkpoint
 from streams.index.batches import Index
 from streams.models.compare import compare_models
-from streams.models.serving import on_served_collections
+from streams.models.serving import served_vectors
 from streams.models.switch import PAGE, Switching
 from streams.publish import snapshot
 from tests.harness.inference import DIMENSION, MODEL, PictureInference
@@ -57,7 +58,7 @@ class Switched(Stepped):
         super().__init__(self.rows)
         self.slept = 0.0
         self.asleep = False
-        self.steps = Switching(self.ports, self.retry, [BUCKET], self._sleep)
+        self.steps = Switching(for_switch(self.ports), self.retry, [BUCKET], self._sleep)
 
     async def _sleep(self, seconds: float) -> None:
         self.slept += seconds
@@ -67,14 +68,16 @@ class Switched(Stepped):
     def index_worker(self, reached: Checkpoint | None = None) -> Index:
         """One that was started just now."""
         switch = self.rows.switch_row
-        ports = on_served_collections(self.ports, switch)
+        ports = self.ports.on(served_vectors(self.ports.vectors, switch))
         models = {MODEL: PictureInference, NEW.name: NewInference}
         in_use, other = (
             models[served.name](served.mark) if served else PictureInference()
             for served in (switch.in_use, switch.other)
         )
         aside = self.aside("index")
-        return Index(ports, self.retry, aside, self.settings.index, in_use, other=other if switch.other else None)
+        return Index(
+            for_index(ports), self.retry, aside, self.settings.index, in_use, other=other if switch.other else None
+        )
 
     async def fill(self, count: int) -> None:
         """Pictures that are indexed."""
@@ -252,7 +255,8 @@ async def test_models_are_compared_by_searches() -> None:
     assert switch.new is not None
 
     async def changed(searches: int) -> tuple[int, int]:
-        found = await compare_models(switch, (99.9, 99.9), twinlens.ports, twinlens.retry, [BUCKET], searches)
+        stores = twinlens.rows, twinlens.vectors
+        found = await compare_models(switch, (99.9, 99.9), *stores, twinlens.retry, [BUCKET], searches)
         return found.searches, found.changed
 
     assert await changed(10) == (10, 0)
@@ -275,5 +279,5 @@ async def test_a_score_is_judged_by_the_model_that_gave_it(threshold: float | No
     content = replace(row, nearest=(Neighbour(other.sha256, 70.0, threshold),))
     [image] = [image for image in twinlens.rows.image_rows.values() if image.sha256 == row.sha256]
     nearby = {other.id: [Reference("0" * 32, BUCKET, "other")]}
-    sent = snapshot(image, content, nearby, replace(twinlens.ports, copy_threshold=80.0))
+    sent = snapshot(image, content, nearby, twinlens.clock, 80.0)
     assert [near.verdict for near in sent.nearest] == [told]
