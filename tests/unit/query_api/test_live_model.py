@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,6 +96,15 @@ async def test_a_model_that_is_missing_on_a_machine_harms_nobody_while_the_old_c
         await service.model.current()
     service.write_spec()
     assert await _model_id(service) == "own"
+
+
+async def test_a_model_is_loaded_though_the_first_who_waits_for_it_leaves(service: Service) -> None:
+    """As the look at the start does on a slow machine, after five seconds; no later one may hear of its leaving."""
+    first = asyncio.create_task(service.model.current())
+    while service.model._loading is None:
+        await asyncio.sleep(0)
+    first.cancel()
+    assert await _model_id(service) == DISTILLED.id
 
 
 async def test_another_file_at_the_same_place_is_not_taken(service: Service) -> None:
