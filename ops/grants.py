@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from pathlib import Path
 
 import grpc
 from minio.credentials.providers import StaticProvider
@@ -14,11 +15,36 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 from urllib3.exceptions import HTTPError
 
-from ops.privileges import MILVUS_READS, MILVUS_WRITES, Access, minio_policy, mysql_statements
+from ops.privileges import MILVUS_READS, MILVUS_WRITES, Access, Store, minio_policy, mysql_statements
 from schemas.collection import collection_name
 from schemas.errors import ConfigurationError, ObjectStoreOutage, VectorIndexOutage
-from schemas.settings import DatabaseSettings, ObjectSettings, VectorSettings
+from schemas.settings import DatabaseSettings, ObjectSettings, Settings, VectorSettings
 from stores.catalog.engine import create_engine, outages
+
+
+async def make_users(settings: Settings, stores: Iterable[Store], passwords: Path) -> dict[str, list[str]]:
+    """Create the users of workers and query service on each of the stores; their names, by store.
+
+    ``passwords``: a folder with the files ``mysql_writer_password``, ``mysql_reader_password``, and so on. Raises
+    Outage, ConfigurationError, OSError.
+    """
+    made: dict[str, list[str]] = {}
+    for store in stores:
+        for access in (Access.WRITE, Access.READ):
+            file = passwords / f"{store}_{access.user.removeprefix('twinlens_')}_password"
+            await _make_user(settings, store, access, file.read_text(encoding="utf-8").rstrip("\n"))
+            made.setdefault(store.value, []).append(access.user)
+    return made
+
+
+async def _make_user(settings: Settings, store: Store, access: Access, password: str) -> None:
+    match store:
+        case Store.MYSQL:
+            await create_mysql_user(settings.database, access, password=password)
+        case Store.MINIO:
+            create_minio_user(settings.objects, access, password=password)
+        case Store.MILVUS:
+            create_milvus_user(settings.vectors, access, password=password)
 
 
 async def create_mysql_user(settings: DatabaseSettings, access: Access, *, user: str = "", password: str) -> None:

@@ -27,6 +27,14 @@ class Access(StrEnum):
         return f"twinlens_{'reader' if self is Access.READ else 'writer'}"
 
 
+class Store(StrEnum):
+    """The servers that have users of ours."""
+
+    MYSQL = "mysql"
+    MINIO = "minio"
+    MILVUS = "milvus"
+
+
 MILVUS_READS: Final = (
     ("Collection", "Search"),
     ("Collection", "Query"),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
 from imaging.model_spec import load_spec
+from ops.grants import make_users
+from ops.privileges import Store
 from schemas.settings import Settings
 from stores.broker.topics import ensure_topics
 from stores.catalog.engine import create_engine
@@ -20,15 +24,19 @@ log = structlog.get_logger(__name__)
 
 
 class SetUp(NamedTuple):
-    """What there is now: the topics that were not there before, the model in use, the buckets."""
+    """What there is now: the topics that were not there before, the model in use, the buckets, users by server."""
 
     topics_made: list[str]
     model: str
     buckets: list[str]
+    users: dict[str, list[str]]
 
 
-async def run_setup(settings: Settings) -> SetUp:
-    """Topics, tables, collection, buckets: each waits for its server. Raises Outage, ConfigurationError."""
+async def run_setup(settings: Settings, users: Collection[Store] = (), passwords: Path = Path()) -> SetUp:
+    """Topics, tables, collection, buckets: each waits for its server; then the users, on the servers that are said.
+
+    ``passwords``: see ``make_users``. Raises Outage, ConfigurationError, OSError.
+    """
     retry = OutageRetry(settings.retry, Outages())
     kafka = settings.kafka
     created = await retry.run(lambda: ensure_topics(kafka))
@@ -44,7 +52,9 @@ async def run_setup(settings: Settings) -> SetUp:
         await objects.close()
     buckets = list(settings.objects.buckets)
     log.info("buckets_ready", buckets=buckets)
-    return SetUp(created, model, buckets)
+    made = await make_users(settings, users, passwords)
+    log.info("users_ready", users=made)
+    return SetUp(created, model, buckets, made)
 
 
 async def _ensure_collection(settings: Settings, retry: OutageRetry) -> str:

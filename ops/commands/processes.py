@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ops.commands.common import AsJson, importing, print_json, process
+from ops.privileges import Store
 from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -24,6 +26,18 @@ class Role(StrEnum):
     INGEST = "ingest"
     REQUESTS = "requests"
     INDEX = "index"
+
+
+Users = Annotated[
+    list[Store] | None,
+    typer.Option(help="Also create there the users of workers and query service, as `grants` does; may be repeated."),
+]
+Passwords = Annotated[
+    Path | None,
+    typer.Option(
+        help="The folder with the users' passwords, in files such as mysql_writer_password, mysql_reader_password."
+    ),
+]
 
 
 def settings_and_logs() -> Settings:
@@ -56,12 +70,14 @@ def set_up_query_process(settings: Settings) -> None:
 
 
 @app.command()
-def setup(as_json: AsJson = False) -> None:
+def setup(users: Users = None, passwords: Passwords = None, as_json: AsJson = False) -> None:
     """Create topics, tables, collection, buckets and the notification rule. Safe to repeat."""
+    if users and passwords is None:
+        raise typer.BadParameter("--users needs --passwords, the folder with those of the users")
     with process():
         from ops.setup import run_setup
 
-        made = asyncio.run(run_setup(settings_and_logs()))
+        made = asyncio.run(run_setup(settings_and_logs(), users or (), passwords or Path()))
         if as_json:
             print_json(made._asdict())
 

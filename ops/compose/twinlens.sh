@@ -43,15 +43,10 @@ TWINLENS_DATABASE__URL=${TWINLENS_DATABASE__URL:-$url}
 export TWINLENS_OBJECTS__ACCESS_KEY TWINLENS_OBJECTS__SECRET_KEY TWINLENS_DATABASE__URL TWINLENS_VECTORS__TOKEN
 
 if [ "${1:-}" = setup ]; then
-    twinlens "$@"
     for server in mysql minio milvus; do
-        case " $elsewhere " in *" $server "*) continue ;; esac
-        apply=
-        [ "$server" != mysql ] || apply=--apply
-        TWINLENS_GRANTS_PASSWORD=$(secret ${server}_writer_password) twinlens grants $server --may write $apply
-        TWINLENS_GRANTS_PASSWORD=$(secret ${server}_reader_password) twinlens grants $server --may read $apply
+        case " $elsewhere " in *" $server "*) ;; *) set -- "$@" --users "$server" ;; esac
     done
-    exit
+    exec twinlens "$@" --passwords "$folder"
 fi
 # What the image's health check asks; jobs have none.
 [ -z "$port" ] || echo "$port" >"${HEALTH_FILE:-/tmp/ready-port}"

@@ -106,7 +106,8 @@ class LiveModel(ModelSource):
         if loaded is not None and not loading.done() and await _answers(loaded.vectors):
             return loaded
         try:
-            model = await loading
+            # Who waits may leave, as a look that takes too long does: the model is loaded all the same.
+            model = await asyncio.shield(loading)
         except TwinlensError as error:
             self._loading = None
             if loaded is None or not await _answers(loaded.vectors):

@@ -41,8 +41,10 @@ _STANDINS: Final = Path(__file__).parent / "standins"
 _CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 EARLIER: Final = "twinlens-proof/earlier:latest"
 EARLIER_REVISION: Final = "0009"
-_EARLIER_COMMIT: Final = "2fd0758b"
+_EARLIER_COMMIT: Final = "1b5246e636"
 """The last before the migrations 0010 and 0011."""
+_EARLIER_START: Final = "15c8241be5"
+"""Of a later commit is the container's start, with what that version can do and today's secrets."""
 _DEBIAN = "twinlens-proof/debian:bookworm"
 _SID = "twinlens-proof/debian:sid"
 _SID_MYSQL = "twinlens-proof/debian:sid-mysql"
@@ -77,7 +79,7 @@ def provide_images() -> dict[str, str]:
     return variables
 
 
-_SCRIPTS: Final = ("twinlens", "make-secrets", "healthy", "milvus")
+_SCRIPTS: Final = ("make-secrets", "healthy", "milvus")
 
 
 def earlier_image(variables: Mapping[str, str]) -> None:
@@ -92,9 +94,10 @@ def earlier_image(variables: Mapping[str, str]) -> None:
         subprocess.run(["tar", "-C", name, "-x"], input=archive, check=True)
         for file in ("Dockerfile", ".dockerignore", *(f"ops/compose/{script}.sh" for script in _SCRIPTS)):
             shutil.copy(ROOT / file, Path(name) / file)
-        script = Path(name) / "ops" / "compose" / "twinlens.sh"
-        without = script.read_text(encoding="utf-8").replace("in mysql minio milvus", "in minio milvus")
-        script.write_text(without, encoding="utf-8")
+        shown = ["git", "show", f"{_EARLIER_START}:ops/compose/twinlens.sh"]
+        start = subprocess.run(shown, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        without = start.replace("in mysql minio milvus", "in minio milvus")
+        (Path(name) / "ops" / "compose" / "twinlens.sh").write_text(without, encoding="utf-8")
         base = [f"--build-arg=PYTHON_IMAGE={variables['PYTHON_IMAGE']}"] if "PYTHON_IMAGE" in variables else []
         docker("build", "--quiet", "--target", "twinlens", "--tag", EARLIER, *base, name)
 

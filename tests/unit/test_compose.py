@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import pairwise
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -384,12 +385,12 @@ def test_an_interrupted_making_of_secrets_is_finished(tmp_path: Path) -> None:
     assert len(make_secrets(tmp_path)["mysql_writer_password"]) == 40
 
 
-def started(tmp_path: Path, command: str, whom: str, **variables: str) -> tuple[dict[str, str], list[dict[str, str]]]:
-    """The secrets made, and the variables and arguments of each `twinlens` that the container's start runs."""
+def started(tmp_path: Path, command: str, whom: str, **variables: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The secrets made, and the variables and arguments of the `twinlens` that the container's start becomes."""
     secrets = tmp_path / "secrets"
     made = make_secrets(secrets)
     program = tmp_path / "twinlens"
-    program.write_text('#!/bin/sh\nenv | grep "^TWINLENS_"; echo "arguments=$*"; echo\n', encoding="utf-8")
+    program.write_text('#!/bin/sh\nenv | grep "^TWINLENS_"; echo "arguments=$*"\n', encoding="utf-8")
     program.chmod(0o755)
     done = subprocess.run(
         ["sh", str(SCRIPTS / "twinlens.sh"), command, "more"],
@@ -403,8 +404,7 @@ def started(tmp_path: Path, command: str, whom: str, **variables: str) -> tuple[
         text=True,
         check=True,
     )
-    runs = done.stdout.strip().split("\n\n")
-    return made, [dict(line.split("=", 1) for line in run.splitlines()) for run in runs]
+    return made, dict(line.split("=", 1) for line in done.stdout.splitlines())
 
 
 def credentials(made: dict[str, str], user: str) -> dict[str, str]:
@@ -423,24 +423,16 @@ def credentials(made: dict[str, str], user: str) -> dict[str, str]:
 )
 def test_twinlens_gets_its_secrets(tmp_path: Path, command: str, whom: str, user: str) -> None:
     """The container's start puts the secrets into the settings, from the folder that the service sees."""
-    made, [seen] = started(tmp_path, command, whom=whom)
+    made, seen = started(tmp_path, command, whom=whom)
     assert seen == {**credentials(made, user), "arguments": f"{command} more"}
 
 
 def test_setup_creates_the_users(tmp_path: Path) -> None:
     """Setup creates those that the other services' starts name, with their passwords."""
-    made, runs = started(tmp_path, "setup", whom="all")
-    administrator = credentials(made, "root")
-    grants = [
-        {
-            **administrator,
-            "arguments": f"grants {server} --may {may}" + " --apply" * (server == "mysql"),
-            "TWINLENS_GRANTS_PASSWORD": made[f"{server}_{kind}_password"],
-        }
-        for server in ("mysql", "minio", "milvus")
-        for may, kind in (("write", "writer"), ("read", "reader"))
-    ]
-    assert runs == [{**administrator, "arguments": "setup more"}, *grants]
+    made, seen = started(tmp_path, "setup", whom="all")
+    users = "--users mysql --users minio --users milvus"
+    arguments = f"setup more {users} --passwords {tmp_path / 'secrets' / 'all'}"
+    assert seen == {**credentials(made, "root"), "arguments": arguments}
 
 
 ELSEWHERE = {
@@ -454,11 +446,14 @@ ELSEWHERE = {
 def test_credentials_for_a_server_elsewhere_count(tmp_path: Path, server: str) -> None:
     """They are taken as they are, and setup makes users on the other servers alone."""
     given = ELSEWHERE[server]
-    made, [worker] = started(tmp_path, "worker", whom="worker", **given)
+    made, worker = started(tmp_path, "worker", whom="worker", **given)
     assert worker == {**credentials(made, "twinlens_writer"), **given, "arguments": "worker more"}
-    made, runs = started(tmp_path, "setup", whom="all", **given)
-    assert runs[0] == {**credentials(made, "root"), **given, "arguments": "setup more"}
-    assert [run["arguments"].split()[1] for run in runs[1::2]] == [name for name in ELSEWHERE if name != server]
+    made, setup = started(tmp_path, "setup", whom="all", **given)
+    asked = setup.pop("arguments").split()
+    assert setup == {**credentials(made, "root"), **given}
+    assert [name for option, name in pairwise(asked) if option == "--users"] == [
+        name for name in ELSEWHERE if name != server
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from imaging.errors import ModelError
 from imaging.model_spec import ModelSpec, OnnxFile, load_spec
 from query_api.search import live_model
 from query_api.search.live_model import LiveModel
-from schemas.model_switch import ServedModel, begin, new_model, plan
+from schemas.model_switch import ModelSwitch, ServedModel, begin, new_model, plan
 from schemas.settings import ModelSettings
 from stores.catalog.memory import MemoryCatalog
 from stores.vectors.memory import MemoryVectors
@@ -95,6 +96,25 @@ async def test_a_model_that_is_missing_on_a_machine_harms_nobody_while_the_old_c
         await service.model.current()
     service.write_spec()
     assert await _model_id(service) == "own"
+
+
+async def test_a_model_is_loaded_though_the_first_who_waits_for_it_leaves(service: Service) -> None:
+    """As the look at the start does on a slow machine, after five seconds; no later one may hear of its leaving."""
+    loading, go_on = asyncio.Event(), asyncio.Event()
+
+    async def switch() -> ModelSwitch:
+        loading.set()
+        await go_on.wait()
+        return await service.catalog.switch()
+
+    model = LiveModel(service.vectors, SETTINGS, switch)
+    first = asyncio.create_task(model.current())
+    await loading.wait()
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    go_on.set()
+    assert (await model.current()).embedder.model_id == DISTILLED.id
 
 
 async def test_another_file_at_the_same_place_is_not_taken(service: Service) -> None:
