@@ -1,4 +1,4 @@
-"""Starts Twinlens's processes by forking one that has imported everything: imports cost each process seconds of CPU.
+"""Starts Twinlens's workers by forking a process that has imported everything: imports cost each seconds of CPU.
 
 `python -m tests.harness.stack.forking FD` is that one, the *nursery*: it has a single thread, so that nothing is
 missing in what it forks, and ends with who started it. What it forks is like a process of its own: session, group,
@@ -28,7 +28,7 @@ from pathlib import Path
 from select import POLLIN, poll
 from typing import BinaryIO
 
-_WARMED = ("ops.cli", "ops.logs", "ops.setup", "query_api.server", "streams.process.worker", "asyncmy")
+_WARMED = ("ops.cli", "ops.logs", "ops.setup", "streams.process.worker", "asyncmy")
 _SINGLE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
     "ORT_DISABLE_TELEMETRY": "1",
@@ -223,4 +223,6 @@ if __name__ == "__main__":
     _warm_up()
     if (_start := _serve(socket.socket(fileno=int(sys.argv[1])))) is not None:
         sys.argv[1:] = _start.arguments
+        # It is run as the main module, not as the one that was imported; runpy would warn of the two.
+        sys.modules.pop(_start.module, None)
         runpy.run_module(_start.module, run_name="__main__", alter_sys=True)

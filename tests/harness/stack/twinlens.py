@@ -46,9 +46,9 @@ class Application:
     """Workers and query service under one environment, each on a free port of its own that stays over restarts.
 
     `more`: variables of single processes, by their role's name. `program`: what runs in the place of `twinlens`, as
-    `python -m MODULE …`. `forked`: processes are forked from one that has imported everything (see `forking`), but for
-    those under variables that act on the start of a process. On servers in containers, which know users as those of the
-    compose file do, workers run as one who writes and the query service as one who reads; `setup` makes both.
+    `python -m MODULE …`. `forked`: workers are forked from a process that has imported everything (see `forking`), but
+    for those under variables that act on the start of a process. On servers in containers, which know users as those
+    of the compose file do, workers run as one who writes and the query service as one who reads; `setup` makes both.
     """
 
     def __init__(
@@ -127,7 +127,8 @@ class Application:
         own = {port_variable: str(self._ports[role.name]), **credentials, **self._more.get(role.name, {})}
         environment = self._environment | own
         ready = f"{self.health_url(role.name)}/readyz"
-        can_fork = all(variable.startswith("TWINLENS_") for variable in environment)
+        # A forked query service is told that its calls were cancelled, once its servers answer.
+        can_fork = role.section != "API" and all(variable.startswith("TWINLENS_") for variable in environment)
         kind = ForkedProcess if self._forked and can_fork else ServerProcess
         return kind(
             role.name,
