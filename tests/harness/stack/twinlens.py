@@ -127,7 +127,7 @@ class Application:
         own = {port_variable: str(self._ports[role.name]), **credentials, **self._more.get(role.name, {})}
         environment = self._environment | own
         ready = f"{self.health_url(role.name)}/readyz"
-        # A forked query service is told that its calls were cancelled, once its servers answer.
+        # In a chaos run a forked query service met a CancelledError at each /readyz; why isn't known.
         can_fork = role.section != "API" and all(variable.startswith("TWINLENS_") for variable in environment)
         kind = ForkedProcess if self._forked and can_fork else ServerProcess
         return kind(
