@@ -12,9 +12,13 @@ pytest_plugins = ["tests.harness.stack.fixtures", "tests.harness.catalogs"]
 
 TESTS = Path(__file__).parent
 
-LONGEST_FIRST = ("integration/test_worker_faults", "chaos", "e2e", "integration", "browser", "interleavings")
+ON_PRIVATE_SERVERS = ("worker_faults", "requests_apart", "scopes", "stack")
+"""One after the other, so that each process's private servers needn't run for longer than their tests take."""
+LONGEST_FIRST = (
+    *(f"integration/test_{name}" for name in ON_PRIVATE_SERVERS),
+    *("chaos", "e2e", "integration", "browser", "interleavings"),
+)
 """What takes minutes must not be what is begun last; the rest follows in its own order."""
-
 
 EACH_TEST_APART = (
     "integration/test_worker_faults",

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final, Protocol
 
 from ops.embedded import watchdog
 from ops.embedded.errors import StackError
@@ -21,6 +21,20 @@ KILLED_WITHIN_S: Final = 60.0
 
 Probe = Callable[[], Awaitable[bool]]
 """Whether a server answers; must not raise."""
+
+
+class Running(Protocol):
+    """What is used of `subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+
+    def poll(self) -> int | None:
+        """The exit code (negative: by that signal); None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, once it has ended. Raises subprocess.TimeoutExpired after so many seconds."""
 
 
 class Child:
@@ -45,7 +59,7 @@ class Child:
         self._arguments = [str(argument) for argument in arguments]
         self._environment = environment
         self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Running | None = None
 
     @property
     def pid(self) -> int | None:
@@ -64,16 +78,19 @@ class Child:
         self.reap()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._arguments,
-                env={**os.environ, **self._environment},
-                cwd=self._folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            self._process = self._begin(log)
         watchdog.guard(self._process.pid)
+
+    def _begin(self, log: BinaryIO) -> Running:
+        return subprocess.Popen(
+            self._arguments,
+            env={**os.environ, **self._environment},
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to its whole group, if there is one."""

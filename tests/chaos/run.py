@@ -133,7 +133,9 @@ class ChaosRun:
         self._logs = folder / "logs"
         self._links = Links(self._logs)
         link = self._links.kafka if plan.has_link_faults else None
-        self._stack = Stack(folder / "servers", self._logs, database=database, objects=objects, kafka_link=link)
+        self._stack = Stack(
+            folder / "servers", self._logs, database=database, objects=objects, kafka_link=link, short_lived=True
+        )
         servers: dict[str, ServerName] = {
             "kafka": "kafka", "milvus": "milvus", "database": database, "objects": objects
         }  # fmt: skip

@@ -497,7 +497,7 @@ async def test_tls_is_spoken_to_a_server_that_is_trusted(tmp_path: Path, monkeyp
 
 async def test_a_killed_server_is_an_outage_and_its_return_is_noticed(tmp_path: Path) -> None:
     """While it is away every call is an outage; once it is back the same store goes on."""
-    stack = Stack(tmp_path)
+    stack = Stack(tmp_path, short_lived=True)
     stack.start("minio")
     try:
         store = S3Objects(s3_settings(stack.addresses, timeout_s=5))
@@ -536,7 +536,7 @@ def bucket_folder(root: Path) -> Path:
 
 async def test_a_volume_that_is_away_is_an_outage(tmp_path: Path) -> None:
     """When the bucket's folder vanishes under a running MinIO, no object of it is said to be missing."""
-    stack = Stack(tmp_path)
+    stack = Stack(tmp_path, short_lived=True)
     stack.start("minio")
     try:
         store = S3Objects(s3_settings(stack.addresses))

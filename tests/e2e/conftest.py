@@ -53,7 +53,7 @@ def _live(addresses: Addresses, route: EventRoute, logs: Path) -> Iterator[Live]
             "TWINLENS_SWEEP__FIRST_WAIT_S": "5",
         },
     )
-    live = Live(addresses, environment, logs)
+    live = Live(addresses, environment, logs, forked=False)
     try:
         live.application.start()
         yield live

@@ -68,7 +68,8 @@ class Installed:
 class Live(Installed):
     """Processes and client of one installation; ``environment`` holds its ``TWINLENS_*`` variables.
 
-    ``clocks``: variables that give processes clocks of their own, by their roles' names. ``program``: see Application.
+    ``clocks``: variables that give processes clocks of their own, by their roles' names. ``program``, ``forked``: see
+    Application. Tests that prove something of a process's start or memory don't fork.
     """
 
     def __init__(
@@ -80,13 +81,15 @@ class Live(Installed):
         index_workers: int = 1,
         clocks: Mapping[str, Mapping[str, str]] | None = None,
         program: Sequence[str] | None = None,
+        forked: bool = True,
     ) -> None:
         self._addresses = addresses
+        self._forked = forked
         self._others: list[Live] = []
         self.environment = {**environment}
         self.logs = logs
         self.application = Application(
-            self.environment, logs, index_workers=index_workers, more=clocks, program=program
+            self.environment, logs, index_workers=index_workers, more=clocks, program=program, forked=forked
         )
         [bucket, *_] = json.loads(environment["TWINLENS_OBJECTS__BUCKETS"])
         super().__init__(s3_client(addresses), bucket, self.application.api_url)
@@ -104,11 +107,11 @@ class Live(Installed):
 
     def with_environment(self, more: Mapping[str, str]) -> Live:
         """Other processes of the same installation, under more variables; `stop` ends them too."""
-        return self._another(Live(self._addresses, {**self.environment, **more}, self.logs))
+        return self._another(Live(self._addresses, {**self.environment, **more}, self.logs, forked=self._forked))
 
     def with_program(self, program: Sequence[str]) -> Live:
         """Other processes of the same installation, which run this in the place of `twinlens`; `stop` ends them too."""
-        return self._another(Live(self._addresses, self.environment, self.logs, program=program))
+        return self._another(Live(self._addresses, self.environment, self.logs, program=program, forked=self._forked))
 
     def _another(self, other: Live) -> Live:
         self._others.append(other)

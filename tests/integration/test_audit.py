@@ -36,7 +36,7 @@ EVENT_HEADER: Final = 33
 
 async def test_vectors_that_milvus_counts_and_does_not_find_are_missed(tmp_path: Path) -> None:
     """With the graph's links lost on the disk, Milvus counts and returns each vector; the audit finds them missing."""
-    stack = Stack(tmp_path)
+    stack = Stack(tmp_path, short_lived=True)
     stack.start("milvus")
     try:
         index = MilvusVectors(VectorSettings(uri=stack.addresses.milvus, alias=ALIAS))

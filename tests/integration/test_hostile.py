@@ -35,7 +35,7 @@ LARGE = 12 * MEGABYTE
 @pytest.fixture
 def live(all_servers: Addresses, twinlens_env: dict[str, str], tmp_path: Path) -> Iterator[Live]:
     """An installation of this test's own with the default model and limits, running."""
-    live = Live(all_servers, {**twinlens_env, **QUICK, **DEFAULTS}, tmp_path)
+    live = Live(all_servers, {**twinlens_env, **QUICK, **DEFAULTS}, tmp_path, forked=False)
     live.application.start()
     yield live
     live.stop()

@@ -65,7 +65,7 @@ def _all_told_twice(changes: dict[str, list[ObjectHint]]) -> bool:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Kafka and MinIO of this module's own: MinIO's quick target loses events about a topic that was made anew."""
-    stack = Stack(tmp_path_factory.mktemp("stack"))
+    stack = Stack(tmp_path_factory.mktemp("stack"), short_lived=True)
     try:
         stack.start("kafka", "minio")
         in_own_loop(create_topic(stack.addresses.kafka, TOPIC))

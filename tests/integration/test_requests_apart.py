@@ -24,7 +24,7 @@ from tests.harness.pictures import picture
 from tests.harness.producers import Request, look, outcomes, put, send, wait_for_outcomes
 from tests.harness.reading import read_topic
 from tests.harness.stack.stack import Stack
-from tests.integration.faults import REQUEST_STEPS, committed, crashing, installed
+from tests.integration.faults import REQUEST_STEPS, committed, crashing, expel_dead, installed
 from tests.integration.planted_worker import ACKNOWLEDGED_FIRST, with_planted
 from tests.integration.reader import Reader
 
@@ -45,6 +45,7 @@ def test_a_request_killed_at_each_of_its_steps_is_carried_out_once(private_stack
             doomed.launch()
             until(lambda doomed=doomed: doomed.exit_code is not None, f"the worker reaches {step}")  # type: ignore[misc]
             assert doomed.exit_code == -signal.SIGKILL, f"{step}: {doomed.log_end()}"
+            expel_dead(live, "requests")
         assert committed(live, "requests") == 0
         _finish(live)
         versions = list(live.s3.list_objects(live.bucket, prefix="a.png", include_version=True))

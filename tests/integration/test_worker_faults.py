@@ -23,6 +23,7 @@ from tests.integration.faults import (
     committed,
     crashing,
     downs,
+    expel_dead,
     hint,
     installed,
     sent,
@@ -75,6 +76,7 @@ def test_a_worker_killed_at_any_step_loses_and_doubles_nothing(calm: Live, role:
         change_a_little(calm, number)
         until(lambda doomed=doomed: doomed.exit_code is not None, f"{role} reaches {step}")  # type: ignore[misc]
         assert doomed.exit_code == -signal.SIGKILL, f"{step}: {doomed.log_end()}"
+        expel_dead(calm, role)
     calm.start(role)
     settled = calm.settles(broken=[broken(number) for number in range(len(steps))])
     assert settled.total == 0, as_text(settled.as_json())

@@ -9,9 +9,12 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from tests.harness.stack import fixtures
 from tests.harness.stack.cache import made_once
 from tests.harness.stack.external import VARIABLES, as_variables, named_servers, with_named
 from tests.harness.stack.health import answers_statements
@@ -164,3 +167,16 @@ def test_an_open_port_is_no_database_yet() -> None:
         dropping.start()
         assert not answers_statements(f"mysql+asyncmy://user:password@127.0.0.1:{listening.getsockname()[1]}")
         dropping.join()
+
+
+@pytest.mark.parametrize(("file", "killed"), [("theirs.py", ["kafka", "milvus"]), ("ours.py", [])])
+def test_private_servers_run_no_longer_than_the_tests_of_their_files(file: str, killed: list[str]) -> None:
+    """The first test of another file has them killed; one of a file with tests on them doesn't."""
+    found: list[str] = []
+    item: Any = SimpleNamespace(path=Path(file), config=SimpleNamespace(stash=pytest.Stash()))
+    item.config.stash[fixtures.PRIVATE_FILES] = {Path("ours.py")}
+    fixtures.pytest_runtest_setup(item)
+    private: Any = SimpleNamespace(names=("kafka", "milvus"), kill=found.append)
+    item.config.stash[fixtures.PRIVATE] = private
+    fixtures.pytest_runtest_setup(item)
+    assert found == killed

@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -38,6 +38,8 @@ from tests.harness.stack.stack import EVERY_SERVER, SERVERS, Addresses, Database
 _RUN_VARIABLE = "TWINLENS_TEST_RUN"
 _run_key = pytest.StashKey[TestRun]()
 _failed_key = pytest.StashKey[bool]()
+PRIVATE = pytest.StashKey[Stack]()
+PRIVATE_FILES = pytest.StashKey[set[Path]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,6 +69,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         print(f"\nThe servers' logs are in {logs}")
     else:
         shutil.rmtree(run.folder, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Remember which files have tests on the process's private servers."""
+    config.stash[PRIVATE_FILES] = {item.path for item in items if "private_stack" in _fixtures(item)}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Kill the private servers once tests of other files come: idle, they take memory and some of a core."""
+    stack = item.config.stash.get(PRIVATE, None)
+    if stack is not None and item.path not in item.config.stash[PRIVATE_FILES]:
+        for name in stack.names:
+            stack.kill(name)
 
 
 class Servers:
@@ -233,9 +248,10 @@ def twinlens_env(
 
 
 @pytest.fixture(scope="session")
-def mortal_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def mortal_stack(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Stack]:
     """The stack of `private_stack`, in whatever state the last test left it."""
-    stack = Stack(tmp_path_factory.mktemp("stack"))
+    stack = Stack(tmp_path_factory.mktemp("stack"), short_lived=True)
+    pytestconfig.stash[PRIVATE] = stack
     try:
         yield stack
     finally:
@@ -247,6 +263,10 @@ def private_stack(mortal_stack: Stack) -> Stack:
     """Four running servers that no other process of the run uses, to be killed and started again at will."""
     mortal_stack.start()
     return mortal_stack
+
+
+def _fixtures(item: pytest.Item) -> Sequence[str]:
+    return item.fixturenames if isinstance(item, pytest.Function) else ()
 
 
 def _claimed(claim: TextIO) -> bool:

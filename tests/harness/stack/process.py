@@ -15,9 +15,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
-from ops.embedded.process import Child
+from ops.embedded.process import Child, Running
+from tests.harness.stack.forking import fork
 
 _POLL_SECONDS = 0.1
 _FIRST_PORT, _LAST_PORT = 10_000, 20_000
@@ -108,6 +109,14 @@ class ServerProcess(Child):
         status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
         [line] = [line for line in status.splitlines() if line.startswith(f"{what}:")]
         return int(line.split()[1]) * 1024
+
+
+class ForkedProcess(ServerProcess):
+    """The same of a command `python -m MODULE …` of Twinlens's, forked from a process that has imported it."""
+
+    def _begin(self, log: BinaryIO) -> Running:
+        module, *arguments = self._arguments[2:]
+        return fork(module, arguments, self._environment, log)
 
 
 class _Claims:

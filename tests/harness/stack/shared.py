@@ -119,7 +119,7 @@ def _hold(folder: Path) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with (folder / "holder.lock").open("a") as held, (folder / "run.lock").open("a") as run:
         fcntl.flock(held, fcntl.LOCK_EX)
-        stack = Stack(folder / "servers", folder / "logs")
+        stack = Stack(folder / "servers", folder / "logs", short_lived=True)
         _Manager.register("stack", lambda: stack, exposed=("start", "stop", "kill", "pids"))
         _Manager.register("addresses", lambda: {name: stack.addresses_with(name) for name in DATABASES})
         server = _Manager(address=str(folder / "holder.sock"), authkey=_key(folder)).get_server()

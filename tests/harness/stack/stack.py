@@ -65,7 +65,8 @@ class Stack:
     `database` says which one counts as the stack's own; the other one can be started by its name beside it, and
     `addresses_with` tells where. Of the object stores only one can run, since they have one address. A server is
     configured and started when it is first asked for; its port is fixed before, so that MinIO can be told Kafka's
-    address while Kafka is down. A new `Stack` on the same folder keeps addresses, secrets and data.
+    address while Kafka is down. A new `Stack` on the same folder keeps addresses, secrets and data. `short_lived`: its
+    servers are to start at little cost rather than to be fast.
     """
 
     def __init__(
@@ -76,9 +77,11 @@ class Stack:
         database: DatabaseName = "mariadb",
         objects: ObjectStoreName = "minio",
         kafka_link: Link | None = None,
+        short_lived: bool = False,
     ) -> None:
         self._folder = folder.resolve()
         self._kafka_link = kafka_link
+        self._short_lived = short_lived
         self._logs = (logs or folder / "logs").resolve()
         self._folder.mkdir(parents=True, exist_ok=True)
         self.names = servers_with(database, objects)
@@ -149,7 +152,9 @@ class Stack:
         credentials = Credentials(at.access_key, at.secret_key)
         mariadb, mysql = (self._addresses[name].database for name in ("mariadb", "mysql"))
         return {
-            "kafka": lambda: kafka_server(folder / "kafka", logs, _port(at.kafka), link=self._kafka_link),
+            "kafka": lambda: kafka_server(
+                folder / "kafka", logs, _port(at.kafka), link=self._kafka_link, short_lived=self._short_lived
+            ),
             "minio": lambda: minio_server(folder / "minio", logs, _port(at.s3), credentials, at.kafka),
             "versitygw": lambda: versitygw_server(folder / "versitygw", logs, _port(at.s3), credentials, at.kafka),
             "mariadb": lambda: mariadb_server(folder / "mariadb", logs, mariadb),
