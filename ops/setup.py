@@ -7,6 +7,8 @@ from typing import NamedTuple
 import structlog
 
 from imaging.model_spec import load_spec
+from ops.grants import share_milvus_privileges
+from schemas.collection import view_collections
 from schemas.settings import Settings
 from stores.broker.topics import ensure_topics
 from stores.catalog.engine import create_engine
@@ -14,6 +16,7 @@ from stores.catalog.migrate import upgrade
 from stores.catalog.sql import SqlCatalog
 from stores.objects.opening import open_objects
 from stores.vectors.milvus import MilvusVectors
+from stores.vectors.views import VectorsWithViews
 from streams.common.backoff import OutageRetry, Outages
 
 log = structlog.get_logger(__name__)
@@ -61,10 +64,14 @@ async def _ensure_collection(settings: Settings, retry: OutageRetry) -> str:
         log.info("collection_ready", alias=settings.vectors.alias, model=switch.in_use.name, switch=str(switch.state))
         return switch.in_use.name
     spec = load_spec(settings.model.spec)
-    vectors = MilvusVectors(settings.vectors)
+    milvus = MilvusVectors(settings.vectors)
+    vectors = VectorsWithViews(milvus, settings.index.views)
     try:
         await retry.run(lambda: vectors.ensure_collection(model_name=spec.name, dimension=spec.dimension))
+        live = await retry.run(vectors.live)
     finally:
-        await vectors.close()
-    log.info("collection_ready", alias=settings.vectors.alias, model=spec.name)
+        await milvus.close()
+    for name in view_collections(live.name, settings.index.views):
+        share_milvus_privileges(settings.vectors, live.name, name)
+    log.info("collection_ready", alias=settings.vectors.alias, model=spec.name, views=settings.index.views)
     return spec.name
