@@ -11,7 +11,7 @@ that was started before the views were turned on deletes them too, a moment late
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from itertools import batched
@@ -107,7 +107,8 @@ class VectorsWithViews:
         async with self._looking() as seen:
             if not seen.views or not vector_ids:
                 return set()
-            return set(vector_ids).difference(set.intersection(*await _all(e.known(vector_ids) for e in seen.all)))
+            known = await _all(each.known(vector_ids) for each in seen.all)
+            return {number for number in vector_ids if not all(number in ids for ids in known)}
 
     async def count(self, bucket: str | None = None) -> int:
         """See VectorReader."""
@@ -227,9 +228,8 @@ class VectorsWithViews:
             return None
 
     async def _layout_of(self, collection: str) -> ViewLayout:
-        for layout in VIEWS:
-            [first, *_] = view_collections(collection, layout) or [None]
-            if first is not None and await self._plain.has(first):
+        for layout, count in VIEWS.items():
+            if count and await self._plain.has(view_collections(collection, layout)[0]):
                 return layout
         return "none"
 
@@ -258,8 +258,10 @@ async def rising_union(streams: Sequence[AsyncIterator[Sequence[int]]], *, page:
     while True:
         for place, stream in enumerate(streams):
             if not held[place] and place not in ended:
-                held[place] = list(await anext(stream, ()))
-                if not held[place]:
+                async for numbers in stream:
+                    held[place] = list(numbers)
+                    break
+                else:
                     ended.add(place)
         if not any(held):
             return
@@ -271,10 +273,8 @@ async def rising_union(streams: Sequence[AsyncIterator[Sequence[int]]], *, page:
             yield part
 
 
-async def _all[T](calls: Iterable[Any]) -> list[T]:
+async def _all[T](calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """The results in order. All have ended when the first failure is raised: none takes effect behind our back."""
-    results = await asyncio.gather(*calls, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return [task.result() for task in tasks]

@@ -141,9 +141,9 @@ class ChaoticVectors(WholesOnly):
         """See VectorIndex."""
         await self._chaos.call(lambda: self._inner.delete(vector_ids), VectorIndexOutage, late=True)
 
-    async def get(self, vector_ids: Sequence[int]) -> Mapping[int, Vector]:
+    async def get(self, vector_ids: Sequence[int], *, strong: bool = True) -> Mapping[int, Vector]:
         """See VectorReader."""
-        return await self._chaos.call(lambda: self._inner.get(vector_ids), VectorIndexOutage)
+        return await self._chaos.call(lambda: self._inner.get(vector_ids, strong=strong), VectorIndexOutage)
 
     async def known(self, vector_ids: Collection[int]) -> set[int]:
         """See VectorIndex."""
