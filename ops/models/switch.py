@@ -126,8 +126,8 @@ async def _begun(steps: Switching, old: ModelSpec, new: ModelSpec, settings: Set
     _try(new, settings)
     switch = await steps.begin(old, place_of(str(settings.model.spec)), new, place, settings.vectors.alias)
     if switch.old is not None and switch.new is not None:
-        new = switch.new.collection
-        for name in (new, *view_collections(new, settings.index.views)):
+        made = switch.new.collection
+        for name in (made, *view_collections(made, settings.index.views)):
             share_milvus_privileges(settings.vectors, switch.old.collection, name)
     return switch
 

@@ -63,7 +63,7 @@ class InferenceThreads:
         vectors: list[Vector] = []
         with metrics.stage("embed"):
             for part in batched(pictures, EMBEDDED_AT_ONCE):
-                vectors += await loop.run_in_executor(self._inference, self._embedder.embed, part)
+                vectors.extend(await loop.run_in_executor(self._inference, self._embedder.embed, part))
         return vectors
 
     async def comparable(self, data: bytes, sha256: str) -> Comparable | None:

@@ -44,7 +44,7 @@ def _places(old: Function, new: Function) -> list[tuple[Holder, str]]:
     of_class, _, name = old.__qualname__.rpartition(".")
     if of_class and "<locals>" not in of_class:
         return [(vars(sys.modules[old.__module__])[of_class], name)]
-    modules = [module for name, module in sorted(sys.modules.items()) if name.startswith(PACKAGES)]
+    modules: list[Holder] = [module for name, module in sorted(sys.modules.items()) if name.startswith(PACKAGES)]
     places = [(module, name) for module in modules for name, value in vars(module).items() if value is old]
     if (sys.modules[old.__module__], old.__name__) not in places:
         raise LookupError(f"{old.__module__} has no {old.__name__}, or another one by now")
