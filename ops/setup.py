@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import NamedTuple
 
 import structlog
@@ -16,7 +17,7 @@ from stores.catalog.migrate import upgrade
 from stores.catalog.sql import SqlCatalog
 from stores.objects.opening import open_objects
 from stores.vectors.milvus import MilvusVectors
-from stores.vectors.views import VectorsWithViews
+from stores.vectors.views import LOOK_EVERY_S, VectorsWithViews
 from streams.common.backoff import OutageRetry, Outages
 
 log = structlog.get_logger(__name__)
@@ -67,11 +68,17 @@ async def _ensure_collection(settings: Settings, retry: OutageRetry) -> str:
     milvus = MilvusVectors(settings.vectors)
     vectors = VectorsWithViews(milvus, settings.index.views)
     try:
+        before = await retry.run(vectors.layout)
         await retry.run(lambda: vectors.ensure_collection(model_name=spec.name, dimension=spec.dimension))
         live = await retry.run(vectors.live)
+        changes = before != settings.index.views and await retry.run(milvus.count) > 0
     finally:
         await milvus.close()
     for name in view_collections(live.name, settings.index.views):
         share_milvus_privileges(settings.vectors, live.name, name)
-    log.info("collection_ready", alias=settings.vectors.alias, model=spec.name, views=settings.index.views)
+    if changes:
+        # Whoever is told to look at a content from now on must know by then which views there are.
+        log.info("views_changed", views=settings.index.views, workers_notice_within_s=LOOK_EVERY_S)
+        await asyncio.sleep(LOOK_EVERY_S)
+    log.info("collection_ready", alias=settings.vectors.alias, model=spec.name)
     return spec.name
