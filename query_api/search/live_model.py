@@ -106,7 +106,8 @@ class LiveModel(ModelSource):
         if loaded is not None and not loading.done() and await _answers(loaded.vectors):
             return loaded
         try:
-            model = await loading
+            # Whoever gives up waiting, as a check of readiness does, does not end it for those who come next.
+            model = await asyncio.shield(loading)
         except TwinlensError as error:
             self._loading = None
             if loaded is None or not await _answers(loaded.vectors):

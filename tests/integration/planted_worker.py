@@ -63,7 +63,7 @@ AGENT_BUGS: dict[str, tuple[ModuleType | type, Callable[..., Any], Callable[...,
 }
 DEAD_SWEEP = "a dead sweep"
 KILLED_BEFORE_WHOLES = "killed between views and wholes"
-BUGS = {
+BUGS: dict[str, tuple[ModuleType | type, Callable[..., Any], Callable[..., Any]]] = {
     **AGENT_BUGS,
     DEAD_SWEEP: (roles, sweep, nothing_swept),
     KILLED_BEFORE_WHOLES: (VectorsWithViews, VectorsWithViews.upsert, killed_before_wholes),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from imaging.embedding import Embedder
 from imaging.errors import ModelError
 from imaging.model_spec import ModelSpec, OnnxFile, load_spec
 from query_api.search import live_model
 from query_api.search.live_model import LiveModel
-from schemas.model_switch import ServedModel, begin, new_model, plan
+from schemas.model_switch import ModelSwitch, ServedModel, begin, new_model, plan
 from schemas.settings import ModelSettings
 from stores.catalog.memory import MemoryCatalog
 from stores.vectors.memory import MemoryVectors
@@ -108,3 +111,22 @@ async def test_another_file_at_the_same_place_is_not_taken(service: Service) -> 
     await service.vectors.drop(old)
     with pytest.raises(ModelError, match="is another one on this machine"):
         await service.model.current()
+
+
+async def test_who_gives_up_waiting_does_not_end_the_loading(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check of readiness waits for some seconds; on a busy machine a model may take longer to load."""
+    load, begun, go_on = service.model._embedder, threading.Event(), threading.Event()
+
+    def slowly(name: str, switch: ModelSwitch) -> tuple[Embedder, ModelSpec]:
+        begun.set()
+        go_on.wait(30)
+        return load(name, switch)
+
+    monkeypatch.setattr(service.model, "_embedder", slowly)
+    impatient = asyncio.create_task(service.model.current())
+    await asyncio.to_thread(begun.wait, 30)
+    impatient.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await impatient
+    go_on.set()
+    assert await _model_id(service) == "sscd_distilled"
