@@ -1,5 +1,6 @@
 """A file to the pixels that a model looks at."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,7 @@ Pixels = NDArray[np.uint8]
 class DecodedImage:
     """A picture as the catalog and the model need it. `width` and `height` are of the upright picture in
     its file. Of one whose file was cut short, `share` is how much of its height is there (0.5 to 1), and `pixels` are
-    of that part.
+    of that part. `views` are parts of the picture, where these were asked for (`imaging.views`).
     """
 
     width: int
@@ -31,6 +32,7 @@ class DecodedImage:
     content_type: str
     pixels: Pixels
     share: float | None = None
+    views: Sequence[Pixels] = ()
 
 
 _CONTENT_TYPES: dict[Format, str] = {

@@ -1,12 +1,13 @@
-"""Views of a query: the whole picture, and parts of it, each of which is searched for.
+"""Views of a picture: the whole, and parts of it.
 
 A picture's vector tells of its whole. Where the picture that is looked for fills only a part of the query, a view of
-that part is near to it, and the whole is not.
+that part of the query is near to it, and the whole is not; where the query is a small part of the picture that is
+looked for, a view of the content is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -19,6 +20,7 @@ from imaging.decoding import DecodedImage, Pixels, decoded, fit
 from imaging.limits import DecodeLimits
 from imaging.model_spec import PixelSpec
 from imaging.raster import Raster, read
+from schemas.collection import ViewLayout
 
 type Box = tuple[float, float, float, float]
 """Left, top, right and lower edge, as shares of the picture's sides."""
@@ -32,6 +34,17 @@ _TALL: Final = 2.0
 _MOST_TILES: Final = 8
 _LOOKED_AT: Final = 256
 """Pixels of the longer side of what a frame is looked for on."""
+_CONTENT_GRIDS: Final[Mapping[ViewLayout, tuple[float, int]]] = {"quarters": (0.6, 2), "ninths": (0.5, 3)}
+"""Views of a content have so much of each side, in so many places along each."""
+
+
+def decode_content(data: bytes, limits: DecodeLimits, pixels: PixelSpec, layout: ViewLayout) -> DecodedImage:
+    """What `imaging.decoding.decode` makes of a file, with the views of this layout. Raises `UndecodableImage`."""
+    raster = read(data, limits, *pixels.reduced_size)
+    image = decoded(raster, pixels)
+    if layout == "none":
+        return image
+    return replace(image, views=[_cut(raster, box, pixels) for box in grid(*_CONTENT_GRIDS[layout])])
 
 
 def decode_with_views(

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from urllib3.exceptions import HTTPError
 
 from ops.privileges import MILVUS_READS, MILVUS_WRITES, Access, Store, minio_policy, mysql_statements
-from schemas.collection import collection_name
+from schemas.collection import VIEWS, collection_name, view_collections
 from schemas.errors import ConfigurationError, ObjectStoreOutage, VectorIndexOutage
 from schemas.settings import DatabaseSettings, ObjectSettings, Settings, VectorSettings
 from stores.catalog.engine import create_engine, outages
@@ -97,7 +97,9 @@ def create_milvus_user(settings: VectorSettings, access: Access, *, user: str = 
     try:
         client = MilvusClient(uri=settings.uri, token=token, timeout=settings.timeout_s)
         # Milvus looks at the name that a request has, which is the alias; later versions at the collection's.
-        collections = (settings.alias, client.describe_alias(settings.alias)["collection_name"])
+        collection = client.describe_alias(settings.alias)["collection_name"]
+        views = [name for layout in VIEWS for name in view_collections(collection, layout)]
+        collections = (settings.alias, collection, *filter(client.has_collection, views))
         _grant(client, user, privileges, collections, kept=collection_name(settings.alias, ""))
         _set_password(client, settings, user, password)
         client.grant_role(user, user)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from rich.progress import Progress, TaskID
 
 from ops.progress import progress_bar
+from schemas.collection import VIEWS, view_collections
 from schemas.errors import VectorIndexOutage
 from schemas.settings import Settings
 from stores.vectors.milvus import MilvusVectors
@@ -16,22 +17,30 @@ _LOOK_EVERY_S = 2.0
 
 
 async def run_rebuild_index(settings: Settings) -> tuple[int, int]:
-    """Build the index anew, with a progress bar; how many vectors are indexed, and how many there are.
+    """Build the index anew, of wholes and of views, with progress bars.
 
-    Raises VectorIndexOutage, ConfigurationError.
+    How many vectors are indexed, and how many there are. Raises VectorIndexOutage, ConfigurationError.
     """
     vectors = MilvusVectors(settings.vectors)
     try:
+        live = (await vectors.live()).name
+        views = [name for layout in VIEWS for name in view_collections(live, layout) if await vectors.has(name)]
         with progress_bar() as progress:
-            bar = progress.add_task(f"building {settings.vectors.index}", total=None)
-            watch = asyncio.create_task(_show(progress, bar, vectors))
-            try:
-                await vectors.rebuild_index()
-            finally:
-                watch.cancel()
-            return await _look(progress, bar, vectors)
+            counts = [await _rebuilt(progress, vectors.of(name)) for name in (live, *views)]
     finally:
         await vectors.close()
+    return sum(indexed for indexed, _ in counts), sum(stored for _, stored in counts)
+
+
+async def _rebuilt(progress: Progress, vectors: MilvusVectors) -> tuple[int, int]:
+    """One collection's; how many of its vectors are indexed, and how many there are."""
+    bar = progress.add_task("building", total=None)
+    watch = asyncio.create_task(_show(progress, bar, vectors))
+    try:
+        await vectors.rebuild_index()
+    finally:
+        watch.cancel()
+    return await _look(progress, bar, vectors)
 
 
 async def _show(progress: Progress, bar: TaskID, vectors: MilvusVectors) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -9,8 +10,9 @@ from typing import NamedTuple
 import structlog
 
 from imaging.model_spec import load_spec
-from ops.grants import make_users
+from ops.grants import make_users, share_milvus_privileges
 from ops.privileges import Store
+from schemas.collection import view_collections
 from schemas.settings import Settings
 from stores.broker.topics import ensure_topics
 from stores.catalog.engine import create_engine
@@ -18,6 +20,7 @@ from stores.catalog.migrate import upgrade
 from stores.catalog.sql import SqlCatalog
 from stores.objects.opening import open_objects
 from stores.vectors.milvus import MilvusVectors
+from stores.vectors.views import LOOK_EVERY_S, VectorsWithViews
 from streams.common.backoff import OutageRetry, Outages
 
 log = structlog.get_logger(__name__)
@@ -71,10 +74,20 @@ async def _ensure_collection(settings: Settings, retry: OutageRetry) -> str:
         log.info("collection_ready", alias=settings.vectors.alias, model=switch.in_use.name, switch=str(switch.state))
         return switch.in_use.name
     spec = load_spec(settings.model.spec)
-    vectors = MilvusVectors(settings.vectors)
+    milvus = MilvusVectors(settings.vectors)
+    vectors = VectorsWithViews(milvus, settings.index.views)
     try:
+        before = await retry.run(vectors.layout)
         await retry.run(lambda: vectors.ensure_collection(model_name=spec.name, dimension=spec.dimension))
+        live = await retry.run(vectors.live)
+        changes = before != settings.index.views and await retry.run(milvus.count) > 0
     finally:
-        await vectors.close()
+        await milvus.close()
+    for name in view_collections(live.name, settings.index.views):
+        share_milvus_privileges(settings.vectors, live.name, name)
+    if changes:
+        # Whoever is told to look at a content from now on must know by then which views there are.
+        log.info("views_changed", views=settings.index.views, workers_notice_within_s=LOOK_EVERY_S)
+        await asyncio.sleep(LOOK_EVERY_S)
     log.info("collection_ready", alias=settings.vectors.alias, model=spec.name)
     return spec.name

@@ -31,6 +31,7 @@ from stores.catalog.reading.sql import open_reader
 from stores.objects.opening import open_objects
 from stores.urls import GuardedFetcher
 from stores.vectors.milvus import MilvusVectors
+from stores.vectors.views import VectorsWithViews
 
 DESCRIPTION = """
 Reverse image search: send a picture, get the pictures that look like it. All routes under `/v1` only read; pictures
@@ -69,13 +70,14 @@ def create_app(settings: Settings, ports: ReadingPorts) -> FastAPI:
 def build(settings: Settings) -> FastAPI:
     """The app on the servers that the settings name; closed with it."""
     catalog = open_reader(settings.database, settings.objects.buckets)
-    vectors = MilvusVectors(settings.vectors)
+    milvus = MilvusVectors(settings.vectors)
+    vectors = VectorsWithViews(milvus, settings.index.views)
     objects = open_objects(settings.objects)
     urls = GuardedFetcher(timeout_s=settings.api.url_timeout_s) if settings.api.search_by_url else None
     model = LiveModel(vectors, settings.model, catalog.switch)
     ports = ReadingPorts(catalog=catalog, vectors=vectors, objects=objects, model=model, urls=urls)
     app = create_app(settings, ports)
-    app.router.lifespan_context = _closing(app, *[port for port in (urls, catalog, vectors, objects) if port])
+    app.router.lifespan_context = _closing(app, *[port for port in (urls, catalog, milvus, objects) if port])
     return app
 
 

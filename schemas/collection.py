@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Literal
 
 ALIAS: Final = "twinlens"
 ID_FIELD: Final = "id"
@@ -19,6 +20,17 @@ MAX_WINDOW: Final = 1000
 def collection_name(alias: str, model_id: str) -> str:
     """``<alias>_<model id>``; the alias names the live one."""
     return f"{alias}_{model_id}"
+
+
+ViewLayout = Literal["none", "quarters", "ninths"]
+"""Which views of each content a collection has beside the whole."""
+VIEWS: Final[Mapping[ViewLayout, int]] = {"none": 0, "quarters": 4, "ninths": 9}
+"""How many views each layout has; where they lie is said in ``imaging.views``."""
+
+
+def view_collections(collection: str, layout: ViewLayout) -> list[str]:
+    """``<collection>_<layout>_1`` and so on: beside a collection there is one for each view of its contents."""
+    return [f"{collection}_{layout}_{number}" for number in range(1, VIEWS[layout] + 1)]
 
 
 def model_name(model_id: str, fingerprint: str) -> str:

@@ -33,6 +33,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from schemas.collection import ViewLayout
 from schemas.errors import ConfigurationError
 from schemas.exit_codes import ExitCode
 from schemas.records import SHA256_PATTERN
@@ -430,6 +431,15 @@ class IndexSettings(Section):
     )
     features_cache_bytes: Positive = Field(
         32 * 1024 * 1024, description="Memory for the local features of pictures, some 100 kB each."
+    )
+    views: ViewLayout = Field(
+        "none",
+        description=(
+            "Parts of each picture that are indexed beside the whole, so that small crops of it are found: `quarters` "
+            "(four, of 0.6 of each side) or `ninths` (nine, of half of each side); `none`: the whole alone. They take "
+            "five and ten times the vectors and embeddings. A change takes effect [by `twinlens setup` and `twinlens "
+            "reconcile`](configuration.md#views-of-the-contents)."
+        ),
     )
     health_host: str = Field("127.0.0.1", description="Address of `/healthz`, `/readyz` and `/metrics`.")
     health_port: Port = Field(6302, description="Its port; 0 takes any free one, which the log names.")

@@ -71,9 +71,17 @@ class Judgement(NamedTuple):
 
 
 def judged(
-    scores: Sequence[float], are_copies: Sequence[bool | None], copy_threshold: float, *, verifying: bool
+    scores: Sequence[float],
+    are_copies: Sequence[bool | None],
+    copy_threshold: float,
+    *,
+    verifying: bool,
+    of_wholes: Sequence[float] | None = None,
 ) -> list[Judgement]:
     """Judge near pictures with other bytes, the nearest first; ``are_copies`` is what local features say, or None.
+
+    ``of_wholes`` are the scores of whole pictures, where those of views of them may be higher: thresholds were measured
+    on wholes, so that a view alone makes a likely copy at best.
 
     Local features decide. Where they say nothing, the score does; and while ``verifying``, it makes likely copies only.
     Once a picture was found to be none, the scores below are no evidence any more: they are those of other pages of
@@ -82,12 +90,13 @@ def judged(
     outstanding = standing_out(scores)
     judgements: list[Judgement] = []
     trusted = True
-    for place, (each, is_copy) in enumerate(zip(scores, are_copies, strict=True)):
+    evidence = scores if of_wholes is None else of_wholes
+    for place, (each, whole, is_copy) in enumerate(zip(scores, evidence, are_copies, strict=True)):
         by_score = trusted and each >= copy_threshold
         if is_copy is not None:
             judgements.append(Judgement(Verdict.COPY if is_copy else Verdict.SIMILAR))
             trusted = trusted and is_copy
-        elif by_score and not verifying:
+        elif by_score and whole >= copy_threshold and not verifying:
             judgements.append(Judgement(Verdict.COPY))
         else:
             judgements.append(Judgement(Verdict.SIMILAR, trusted and (by_score or place < outstanding)))

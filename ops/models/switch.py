@@ -13,6 +13,7 @@ from imaging.model_spec import ModelSpec, built_in_specs, find_spec, load_spec
 from ops.grants import share_milvus_privileges
 from ops.hints import hint
 from ops.progress import progress_bar
+from schemas.collection import view_collections
 from schemas.errors import RequestRefused
 from schemas.model_switch import ModelSwitch, ServedModel, SwitchState
 from schemas.settings import Settings
@@ -129,7 +130,9 @@ async def _begun(steps: Switching, old: ModelSpec, new: ModelSpec, settings: Set
     _try(new, settings)
     switch = await steps.begin(old, place_of(str(settings.model.spec)), new, place, settings.vectors.alias)
     if switch.old is not None and switch.new is not None:
-        share_milvus_privileges(settings.vectors, switch.old.collection, switch.new.collection)
+        made = switch.new.collection
+        for name in (made, *view_collections(made, settings.index.views)):
+            share_milvus_privileges(settings.vectors, switch.old.collection, name)
     return switch
 
 

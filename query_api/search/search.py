@@ -75,11 +75,18 @@ class Hit:
     verification: Verification = Unverified.NOT_ASKED
     part: Box | None = None
     """The part of the query that is nearest to it; None if that is the whole."""
+    cosine_of_whole: float | None = None
+    """Where a view of the content is nearest: that of its whole, by which the score makes a copy of it or not."""
 
     @property
     def score(self) -> float:
         """0 to 100."""
         return score(self.cosine)
+
+    @property
+    def score_of_whole(self) -> float:
+        """That of the whole content, 0 to 100."""
+        return self.score if self.cosine_of_whole is None else score(self.cosine_of_whole)
 
     @property
     def distance(self) -> float:
@@ -150,9 +157,12 @@ class _Ranking:
         for box, nearest in zip(boxes, answers, strict=True):
             for near in nearest:
                 known = fresh.get(near.vector_id)
-                if near.vector_id in self._seen or (known is not None and known.cosine >= near.cosine):
+                if near.vector_id in self._seen:
                     continue
-                fresh[near.vector_id] = near
+                if known is not None and known.cosine >= near.cosine:
+                    fresh[near.vector_id] = _with_evidence(known, near)
+                    continue
+                fresh[near.vector_id] = near if known is None else _with_evidence(near, known)
                 if box is not None:
                     self._parts[near.vector_id] = box
         good = [near for near in fresh.values() if score(near.cosine) >= least]
@@ -182,14 +192,22 @@ class _Ranking:
                 self._hits.append(self._hit(near, content))
 
     def _hit(self, near: VectorHit, content: FoundContent) -> Hit:
-        kind = verdict(score(near.cosine), same_bytes=False, copy_threshold=self._copy_threshold)
-        return Hit(content, near.cosine, kind, self._index, part=self._parts.get(near.vector_id))
+        kind = verdict(score(near.cosine_of_whole), same_bytes=False, copy_threshold=self._copy_threshold)
+        part = self._parts.get(near.vector_id)
+        return Hit(content, near.cosine, kind, self._index, part=part, cosine_of_whole=near.whole)
 
     def page(self) -> Page:
         """All that was found, from offset 0 on and up to the hit that tells of a next page."""
         short = len(self._hits) < self._options.offset + self._options.limit
         capped = short and not self._ended and self._depth >= MAX_WINDOW
         return Page(self._hits[: self._options.wanted], more=False, capped=capped)
+
+
+def _with_evidence(nearest: VectorHit, other: VectorHit) -> VectorHit:
+    """The nearest with what another part of the query tells of the whole, where it is a view that is nearest."""
+    if nearest.whole is None:
+        return nearest
+    return nearest._replace(whole=max(nearest.whole, other.cosine_of_whole))
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +247,7 @@ class Ranker:
             if not unfilled:
                 return
             with self.metrics.stage("vectors"):
-                answers = await model.vectors.search(
+                answers = await model.vectors.search_all(
                     [vector for ranking in unfilled for vector in ranking.query.vectors],
                     limit=depth,
                     bucket=options.where.bucket,

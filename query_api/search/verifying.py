@@ -229,9 +229,15 @@ def with_verdicts(page: Page, copy_threshold: float, verified: Mapping[Place, Ve
     """
     verifying = verified is not None
     known = [(verified or {}).get(_place(hit)) or _unverified(hit, verifying=verifying) for hit in page.hits]
-    inexact = [hit.score for hit in page.hits if hit.verdict is not Verdict.EXACT]
+    inexact = [hit for hit in page.hits if hit.verdict is not Verdict.EXACT]
     first = len(page.hits) - len(inexact)
-    verdicts = judged(inexact, [is_copy(each) for each in known[first:]], copy_threshold, verifying=verifying)
+    verdicts = judged(
+        [hit.score for hit in inexact],
+        [is_copy(each) for each in known[first:]],
+        copy_threshold,
+        verifying=verifying,
+        of_wholes=[hit.score_of_whole for hit in inexact],
+    )
     exact = [replace(hit, verification=each) for hit, each in zip(page.hits[:first], known, strict=False)]
     rest = [
         replace(hit, verification=each, verdict=said.verdict, likely=said.likely)

@@ -21,6 +21,7 @@ _FEW: Final = 64
 class _Look(NamedTuple):
     limit: int
     bucket: str | None
+    by_views: bool = False
 
 
 class GatheredVectors(VectorReader):
@@ -45,8 +46,23 @@ class GatheredVectors(VectorReader):
         look = _Look(limit, bucket)
         return await asyncio.gather(*[self._searches.ask(look, query) for query in queries])
 
+    async def search_all(
+        self,
+        queries: Sequence[Vector],
+        *,
+        limit: int,
+        bucket: str | None = None,
+        among: Collection[int] | None = None,
+        strong: bool = False,
+    ) -> list[list[VectorHit]]:
+        if strong or among is not None:
+            return await self._vectors.search_all(queries, limit=limit, bucket=bucket, among=among, strong=strong)
+        look = _Look(limit, bucket, by_views=True)
+        return await asyncio.gather(*[self._searches.ask(look, query) for query in queries])
+
     async def _search(self, look: _Look, queries: Sequence[Vector]) -> Sequence[list[VectorHit]]:
-        return await self._vectors.search(queries, limit=look.limit, bucket=look.bucket)
+        search = self._vectors.search_all if look.by_views else self._vectors.search
+        return await search(queries, limit=look.limit, bucket=look.bucket)
 
     async def get(self, vector_ids: Sequence[int], *, strong: bool = True) -> Mapping[int, Vector]:
         if strong or len(vector_ids) > 1:

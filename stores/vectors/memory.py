@@ -13,6 +13,7 @@ from schemas.collection import ALIAS, collection_name, is_same_model, model_id_o
 from schemas.errors import ConfigurationError, VectorIndexOutage
 from stores.vectors.arguments import check_limit, checked_entries, checked_id, checked_vector, filterable_bucket
 from stores.vectors.ports import LiveCollection, Vector, VectorEntry, VectorHit
+from stores.vectors.whole import WholesOnly
 
 
 class _Collection:
@@ -34,7 +35,7 @@ class _Server:
         self.outage = False
 
 
-class MemoryVectors:
+class MemoryVectors(WholesOnly):
     """A VectorIndex in memory.
 
     ``outage`` makes every call raise VectorIndexOutage. With ``bounded_lag``, searches that aren't strong see the
@@ -117,6 +118,11 @@ class MemoryVectors:
         await asyncio.sleep(0)
         return found
 
+    async def known(self, vector_ids: Collection[int]) -> set[int]:
+        """See VectorIndex."""
+        entries = (await self._before()).entries
+        return {number for number in vector_ids if number in entries}
+
     async def count(self, bucket: str | None = None) -> int:
         """See VectorReader."""
         collection = await self._before()
@@ -175,7 +181,7 @@ class MemoryVectors:
         await asyncio.sleep(0)
         self._check_outage()
         server = self._server
-        self._make(server.alias or collection_name(ALIAS, model_id_of(model_name)), model_name, dimension)
+        self.make(server.alias or collection_name(ALIAS, model_id_of(model_name)), model_name, dimension)
         server.alias = server.alias or collection_name(ALIAS, model_id_of(model_name))
         await asyncio.sleep(0)
 
@@ -183,10 +189,11 @@ class MemoryVectors:
         """See VectorIndex."""
         await asyncio.sleep(0)
         self._check_outage()
-        self._make(collection, model_name, dimension)
+        self.make(collection, model_name, dimension)
         await asyncio.sleep(0)
 
-    def _make(self, name: str, model_name: str, dimension: int) -> None:
+    def make(self, name: str, model_name: str, dimension: int) -> None:
+        """Create a collection at once. Safe to repeat. Raises ConfigurationError as `create` does."""
         present = self._server.collections.setdefault(name, _Collection(model_name, dimension))
         if present.dimension != dimension or not is_same_model(present.model_name, model_name):
             raise ConfigurationError(
@@ -211,6 +218,12 @@ class MemoryVectors:
             raise ConfigurationError(f"the collection {collection} is the live one, which is not dropped")
         self._server.collections.pop(collection, None)
         await asyncio.sleep(0)
+
+    async def has(self, collection: str) -> bool:
+        """See VectorIndex."""
+        await asyncio.sleep(0)
+        self._check_outage()
+        return collection in self._server.collections
 
     async def flush(self) -> None:
         """See VectorIndex. Nothing becomes visible by it."""

@@ -28,6 +28,7 @@ from stores.vectors.milvus_collection import (
 from stores.vectors.milvus_errors import silence_pymilvus, translated_milvus_errors
 from stores.vectors.milvus_ids import rising_ids
 from stores.vectors.ports import LiveCollection, Vector, VectorEntry, VectorHit
+from stores.vectors.whole import WholesOnly
 
 ONE_TRY: Final[dict[str, Any]] = {"retry_times": 0}
 """Left alone, pymilvus would try an unavailable server again for minutes; our callers do that themselves."""
@@ -65,7 +66,7 @@ class MilvusConnection:
             await client.close()
 
 
-class MilvusVectors:
+class MilvusVectors(WholesOnly):
     """A VectorIndex on one Milvus server, through the alias that names the live collection, or on one collection.
 
     Nothing connects before the first call. After an outage the next call connects, looks at the collection and loads
@@ -123,6 +124,14 @@ class MilvusVectors:
             for row in await self._query(_filter(None, part), [ID_FIELD, VECTOR_FIELD], strong=strong):
                 vector = np.asarray(row[VECTOR_FIELD], dtype=np.float32)
                 found[row[ID_FIELD]] = checked_vector(vector, live.dimension)
+        return found
+
+    async def known(self, vector_ids: Collection[int]) -> set[int]:
+        """See VectorIndex."""
+        await self._opened()
+        found: set[int] = set()
+        for part in _parts(vector_ids, IDS_PER_FILTER):
+            found |= {row[ID_FIELD] for row in await self._query(_filter(None, part), [ID_FIELD])}
         return found
 
     async def count(self, bucket: str | None = None) -> int:
@@ -230,8 +239,14 @@ class MilvusVectors:
             if await client.has_collection(collection, **ONE_TRY):
                 await client.drop_collection(collection, **ONE_TRY)
 
+    async def has(self, collection: str) -> bool:
+        """See VectorIndex."""
+        client = await self._connected()
+        async with self._translated("look for a collection"):
+            return bool(await client.has_collection(collection, **ONE_TRY))
+
     async def rebuild_index(self) -> None:
-        """Put the index that the settings ask for in the place of the live collection's, and load the collection.
+        """Put the index that the settings ask for in the place of the collection's, and load the collection.
 
         It takes as long as Milvus builds: minutes to hours, without a time limit. Meanwhile searches are outages or
         slow. Raises VectorIndexOutage; then repeat it.
@@ -291,7 +306,9 @@ class MilvusVectors:
             )
 
     async def _collection(self, client: AsyncMilvusClient) -> str:
-        """The name of the live collection."""
+        """The name of the collection that was chosen, or of the live one."""
+        if self._target != self._settings.alias:
+            return self._target
         name = await collection_of_alias(client, self._settings.alias)
         if name is None:
             raise ConfigurationError(f"Milvus has no collection {self._settings.alias}; run `twinlens setup`")

@@ -10,12 +10,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import batched, islice
 from typing import Protocol
 
 import structlog
 
 from imaging.decoding import DecodedImage, Pixels
 from schemas import tracing
+from schemas.collection import VIEWS, ViewLayout
 from schemas.errors import MalformedMessage, ModelsChanged, Outage
 from schemas.lifecycle import GAVE_UP, Rules
 from schemas.messages import ContentChanged
@@ -29,7 +31,7 @@ from streams.common.concurrency import halving, side_by_side
 from streams.common.deliveries import DeadLetters, Delivery
 from streams.common.ports import Checkpoint, Clock, Retry, ServedVectors
 from streams.index import converge_contents as steps
-from streams.index.converge_contents import Attempt, ContentOutcome, Embedded, Prepared, Refused, Settled
+from streams.index.converge_contents import Attempt, ContentOutcome, Embedded, Embedding, Prepared, Refused, Settled
 from streams.index.nearest import Verify, unverified
 
 log = structlog.get_logger(__name__)
@@ -46,8 +48,8 @@ class Inference(Protocol):
     def pixel_spec(self) -> Hashable:
         """Two models with equal ones take the same pixels."""
 
-    async def decode(self, data: bytes) -> DecodedImage:
-        """The picture as the model takes it. Raises UndecodableImage."""
+    async def decode(self, data: bytes, layout: ViewLayout) -> DecodedImage:
+        """The picture, and its views, as the model takes them. Raises UndecodableImage."""
 
     async def embed(self, pictures: Sequence[Pixels]) -> Sequence[Vector]:
         """A unit vector for each picture, in order."""
@@ -75,8 +77,8 @@ class _Progress:
     prepared: list[Prepared] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     waiting: list[ContentRecord] = field(default_factory=list)
-    vectors: dict[ContentId, Vector] = field(default_factory=dict)
-    other_vectors: dict[ContentId, Vector] = field(default_factory=dict)
+    vectors: dict[ContentId, Embedding] = field(default_factory=dict)
+    other_vectors: dict[ContentId, Embedding] = field(default_factory=dict)
     """What the other model of a switch made of them."""
     brought_over: list[Prepared] = field(default_factory=list)
     embedded: list[Embedded] = field(default_factory=list)
@@ -228,8 +230,7 @@ class Index:
         self._progress.append(progress)
         try:
             await self._decide(batch, progress, suspects_too=suspects_too)
-            await self._fetch(batch, progress)
-            await self._embed(progress)
+            await self._fetch_and_embed(batch, progress)
             await self._store(progress)
             await self._look_at_nearest(progress)
             await self._record(progress)
@@ -303,13 +304,34 @@ class Index:
                 progress.settled[content_id] = _settled(row)
         return sorted(lost)
 
-    async def _fetch(self, batch: Batch, progress: _Progress) -> None:
+    async def _fetch_and_embed(self, batch: Batch, progress: _Progress) -> None:
+        """Fetch, decode and embed, so many at a time that with their views they are no more pictures than a batch has
+        without: no more pixels are held.
+        """
+        layouts = await self._layouts() if progress.attempts else []
+        attempts, views = list(progress.attempts.values()), max((VIEWS[each] for each in layouts), default=0)
+        at_once = max(1, self._settings.batch_size // (1 + views)) if views else len(attempts)
+        for part in batched(attempts, at_once or 1):
+            prepared = await self._fetch(batch, part, layouts, progress)
+            progress.prepared += [item.without_pixels() for item in await self._embed(prepared, progress)]
+        await self._ports.reached(Step.CONTENT_EMBEDDED)
+
+    async def _layouts(self) -> list[ViewLayout]:
+        """The views that there are for each model, that in use first."""
+        served = self._ports.served
+        collections = [served.in_use, *([served.other] if served.other else [])]
+        return [await self._retry.run(vectors.layout) for vectors in collections]
+
+    async def _fetch(
+        self, batch: Batch, attempts: Sequence[Attempt], layouts: Sequence[ViewLayout], progress: _Progress
+    ) -> list[Prepared]:
         """Fetch and decode each content by itself; several batches share the slots."""
+        prepared: list[Prepared] = []
 
         async def one(attempt: Attempt) -> Prepared | Refused | Exception | None:
             async with self._fetching:
                 try:
-                    decode = self._decode_for(attempt)
+                    decode = self._decode_for(attempt, layouts)
                     with tracing.within(batch[attempt.content.id].delivery.trace):
                         return await self._retry.run(lambda: steps.fetch(attempt, self._ports.fetching, decode))
                 except (Outage, ModelsChanged):
@@ -317,12 +339,11 @@ class Index:
                 except Exception as error:
                     return error
 
-        attempts = list(progress.attempts.values())
         results = await side_by_side((one(attempt) for attempt in attempts), limit=len(attempts) or 1)
         for attempt, result in zip(attempts, results, strict=True):
             match result:
                 case Prepared():
-                    progress.prepared.append(result)
+                    prepared.append(result)
                 case Refused() if attempt.is_new:
                     progress.refused.append(result)
                 case Refused():
@@ -333,36 +354,40 @@ class Index:
                     self._failed(attempt.content.id, result, progress)
                 case None:
                     progress.waiting.append(attempt.content)
+        return prepared
 
-    def _decode_for(self, attempt: Attempt) -> steps.Decode:
+    def _decode_for(self, attempt: Attempt, layouts: Sequence[ViewLayout]) -> steps.Decode:
         """Decode for the models that are to embed this content, the one in use first."""
-        models = [self._inference] if attempt.is_new else []
-        models += [self._other] if self._other is not None else []
+        models = [(self._inference, layouts[0])] if attempt.is_new else []
+        models += [(self._other, layouts[-1])] if self._other is not None else []
 
         async def decode(data: bytes) -> Sequence[DecodedImage]:
-            images = [await models[0].decode(data)]
-            for model in models[1:]:
-                same = model.pixel_spec == models[0].pixel_spec
-                images.append(images[0] if same else await model.decode(data))
+            (first, first_layout), *others = models
+            images = [await first.decode(data, first_layout)]
+            for model, layout in others:
+                same = (model.pixel_spec, layout) == (first.pixel_spec, first_layout)
+                images.append(images[0] if same else await model.decode(data, layout))
             return images
 
         return decode
 
-    async def _embed(self, progress: _Progress) -> None:
+    async def _embed(self, prepared: Sequence[Prepared], progress: _Progress) -> Sequence[Prepared]:
+        """Embed by each of the models; what was given."""
+
         async def embed(part: Sequence[Prepared]) -> None:
-            vectors = await self._inference.embed([item.images[0].pixels for item in part])
-            progress.vectors |= {item.content.id: vector for item, vector in zip(part, vectors, strict=True)}
+            vectors = await _embedded([item.images[0] for item in part], self._inference)
+            progress.vectors |= {item.content.id: each for item, each in zip(part, vectors, strict=True)}
 
         async def embed_other(part: Sequence[Prepared]) -> None:
             assert self._other is not None
-            vectors = await self._other.embed([item.images[-1].pixels for item in part])
-            progress.other_vectors |= {item.content.id: vector for item, vector in zip(part, vectors, strict=True)}
+            vectors = await _embedded([item.images[-1] for item in part], self._other)
+            progress.other_vectors |= {item.content.id: each for item, each in zip(part, vectors, strict=True)}
 
-        await self._by_halves([item for item in progress.prepared if item.is_new], embed, progress)
+        await self._by_halves([item for item in prepared if item.is_new], embed, progress)
         if self._other is not None:
-            left = [item for item in progress.prepared if not item.is_new or item.content.id in progress.vectors]
+            left = [item for item in prepared if not item.is_new or item.content.id in progress.vectors]
             await self._by_halves(left, embed_other, progress)
-        await self._ports.reached(Step.CONTENT_EMBEDDED)
+        return prepared
 
     async def _store(self, progress: _Progress) -> None:
         async def store(part: Sequence[Prepared]) -> None:
@@ -454,6 +479,12 @@ class Index:
         metrics.CONTENTS.labels(settled.outcome).inc()
         bucket, sha256 = settled.content_id
         log.info("content_converged", bucket=bucket, sha256=sha256, outcome=str(settled.outcome))
+
+
+async def _embedded(images: Sequence[DecodedImage], model: Inference) -> list[Embedding]:
+    """The vectors of each picture, those of its views behind that of the whole; all in one batch."""
+    vectors = iter(await model.embed([pixels for image in images for pixels in (image.pixels, *image.views)]))
+    return [list(islice(vectors, 1 + len(image.views))) for image in images]
 
 
 def _content_id(item: ContentId | ContentRecord | Prepared | Refused | Embedded) -> ContentId:

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+import numpy as np
 import structlog
 
-from imaging.decoding import DecodedImage
+from imaging.decoding import DecodedImage, Pixels
 from imaging.digest import digest_of
 from imaging.errors import UndecodableImage
 from schemas import lifecycle, similarity
@@ -51,6 +52,11 @@ UNREADABLE_TRIED = 3
 EQUALS_LOOKED_AT = 10
 EQUAL_COSINE = 0.9999
 """A vector's cosine with itself, as an index computes it, is above this."""
+
+NO_PIXELS: Pixels = np.empty((0, 0, 3), np.uint8)
+
+type Embedding = Sequence[Vector]
+"""The vectors of a content by one model: that of the whole, then those of its views."""
 
 Decode = Callable[[bytes], Awaitable[Sequence[DecodedImage]]]
 """Decode a picture outside the event loop, once for each model that is to embed it. Raises UndecodableImage."""
@@ -120,6 +126,10 @@ class Prepared:
     content: ContentRecord
     images: Sequence[DecodedImage]
     md5: str
+
+    def without_pixels(self) -> Prepared:
+        """What is left to keep once it is embedded."""
+        return replace(self, images=[replace(image, pixels=NO_PIXELS, views=()) for image in self.images])
 
     @property
     def picture(self) -> Picture:
@@ -258,7 +268,7 @@ async def remove(contents: Collection[ContentRecord], ports: DecisionPorts) -> N
 
 
 async def without_vector(contents: Collection[ContentRecord], ports: DecisionPorts) -> list[ContentRecord]:
-    """Those indexed contents whose vector is lost; they are pending again."""
+    """Those indexed contents whose vector, or one of whose views, is lost; they are pending again."""
     found = await found_by_search([content.vector_id for content in contents], ports.served.in_use)
     lost = {content.id: content for content in contents if content.vector_id not in found}
     if lost:
@@ -283,7 +293,8 @@ async def without_other_vector(
     stored = [content for content in contents if other is not None and lifecycle.is_stored_for(content, other)]
     if not stored or other_vectors is None:
         return
-    found = await other_vectors.get([content.vector_id for content in stored])
+    ids = [content.vector_id for content in stored]
+    found = await other_vectors.known(ids) - await other_vectors.incomplete(ids)
     lost = {content.id: content for content in stored if content.vector_id not in found}
     if lost:
         async with catalog.transaction() as tx:
@@ -296,9 +307,12 @@ async def without_other_vector(
 async def found_by_search(vector_ids: Collection[int], vectors: VectorIndex) -> set[int]:
     """Those of the ids whose stored vector a search finds, which is more than that the index knows the id.
 
+    One that lacks a view does not count; whether a search finds its views is not tried.
     Of vectors with more equals than a search returns, each counts as found when its search returns nothing but equals.
     """
-    stored = await vectors.get(list(vector_ids)) if vector_ids else {}
+    lacking = await vectors.incomplete(vector_ids)
+    complete = [vector_id for vector_id in vector_ids if vector_id not in lacking]
+    stored = await vectors.get(complete) if complete else {}
     if not stored:
         return set()
     hits = await vectors.search(list(stored.values()), limit=EQUALS_LOOKED_AT, strong=True)
@@ -455,35 +469,37 @@ class StorePorts:
     copy_threshold: float
 
 
-async def store_other(batch: Sequence[tuple[Prepared, Vector]], served: ServedVectors) -> None:
+async def store_other(batch: Sequence[tuple[Prepared, Embedding]], served: ServedVectors) -> None:
     """Store the vectors that the other model of a switch made, in its collection. Safe to repeat."""
     if batch and served.other is not None:
         with metrics.stage("vector"):
-            await served.other.upsert(
-                [VectorEntry(item.content.vector_id, item.content.bucket, vector) for item, vector in batch]
-            )
+            await served.other.upsert([_entry(item, vectors) for item, vectors in batch])
 
 
-async def store(batch: Sequence[tuple[Prepared, Vector]], ports: StorePorts, nearest: int) -> list[Embedded]:
+def _entry(item: Prepared, vectors: Embedding) -> VectorEntry:
+    return VectorEntry(item.content.vector_id, item.content.bucket, vectors[0], vectors[1:])
+
+
+async def store(batch: Sequence[tuple[Prepared, Embedding]], ports: StorePorts, nearest: int) -> list[Embedded]:
     """Store the vectors, and find the ``nearest`` known contents of each. Safe to repeat."""
     with metrics.stage("vector"):
-        await ports.vectors.upsert(
-            [VectorEntry(item.content.vector_id, item.content.bucket, vector) for item, vector in batch]
-        )
+        await ports.vectors.upsert([_entry(item, vectors) for item, vectors in batch])
         await ports.reached(Step.VECTOR_STORED)
         neighbours = await _nearest(batch, ports, nearest)
     return [Embedded(item, *neighbours.get(item.content.id, ((), {}))) for item, _ in batch]
 
 
 async def _nearest(
-    batch: Sequence[tuple[Prepared, Vector]], ports: StorePorts, nearest: int
+    batch: Sequence[tuple[Prepared, Embedding]], ports: StorePorts, nearest: int
 ) -> Mapping[ContentId, tuple[tuple[Neighbour, ...], Mapping[str, ObjectRef]]]:
-    """The nearest known contents of each, and their objects; Strong, so that it holds for the last seconds too."""
+    """The nearest known contents of each by their wholes, and their objects; Strong, so that it holds for the last
+    seconds too.
+    """
     found: dict[ContentId, tuple[tuple[Neighbour, ...], Mapping[str, ObjectRef]]] = {}
     if nearest == 0:
         return found
     for bucket in {item.content.bucket for item, _ in batch}:
-        mine = [(item.content, vector) for item, vector in batch if item.content.bucket == bucket]
+        mine = [(item.content, vectors[0]) for item, vectors in batch if item.content.bucket == bucket]
         hits = await ports.vectors.search([vector for _, vector in mine], limit=nearest + 1, bucket=bucket, strong=True)
         near_ids = {hit.vector_id for row in hits for hit in row}
         carriers = await ports.catalog.carriers(near_ids | {content.vector_id for content, _ in mine})

@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import batched
+from typing import Final
 
 from imaging.comparing import Comparable, comparable, verified
-from imaging.decoding import DecodedImage, Pixels, decode
+from imaging.decoding import DecodedImage, Pixels
 from imaging.digest import digest_of
 from imaging.embedding import Embedder
 from imaging.limits import DecodeLimits
 from imaging.model_spec import PixelSpec
+from imaging.views import decode_content
+from schemas.collection import ViewLayout
 from schemas.settings import LimitSettings
 from stores.vectors.ports import Vector
 from streams.common import metrics
+
+EMBEDDED_AT_ONCE: Final = 32
+"""Pictures that are embedded before another batch, or the end of the process, has its turn."""
 
 
 class InferenceThreads:
@@ -45,16 +52,19 @@ class InferenceThreads:
         """What a picture is made into."""
         return self._embedder.pixel_spec
 
-    async def decode(self, data: bytes) -> DecodedImage:
-        """The picture as the model takes it. Raises UndecodableImage."""
-        spec = self._embedder.pixel_spec
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, decode, data, self._limits, spec)
+    async def decode(self, data: bytes, layout: ViewLayout) -> DecodedImage:
+        """The picture, and its views, as the model takes them. Raises UndecodableImage."""
+        spec, loop = self._embedder.pixel_spec, asyncio.get_running_loop()
+        return await loop.run_in_executor(self._decoders, decode_content, data, self._limits, spec, layout)
 
     async def embed(self, pictures: Sequence[Pixels]) -> list[Vector]:
         """A unit vector for each picture, in order."""
         loop = asyncio.get_running_loop()
+        vectors: list[Vector] = []
         with metrics.stage("embed"):
-            return list(await loop.run_in_executor(self._inference, self._embedder.embed, pictures))
+            for part in batched(pictures, EMBEDDED_AT_ONCE):
+                vectors.extend(await loop.run_in_executor(self._inference, self._embedder.embed, part))
+        return vectors
 
     async def comparable(self, data: bytes, sha256: str) -> Comparable | None:
         """What is kept of a picture to compare it; None for other bytes. Raises UndecodableImage."""

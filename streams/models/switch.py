@@ -194,7 +194,7 @@ class Switching:
     async def _missing_of(self, page: Sequence[ContentRecord], switch: ModelSwitch, vectors: VectorIndex) -> int:
         indexed = [content for content in page if content.state is ContentState.INDEXED]
         ids = [content.vector_id for content in indexed]
-        stored = await self.retry.run(lambda: vectors.get(ids)) if ids else {}
+        stored = await self.retry.run(lambda: _complete(vectors, ids)) if ids else set()
         lost = {content.id: content for content in indexed if content.vector_id not in stored}
         if not lost:
             return sum(_lacks(content, switch) for content in indexed)
@@ -322,6 +322,11 @@ def _lacks(content: ContentRecord, switch: ModelSwitch) -> bool:
 def _new_vectors(switch: ModelSwitch, vectors: VectorIndex) -> VectorIndex:
     assert switch.new is not None
     return vectors.of(switch.new.collection)
+
+
+async def _complete(vectors: VectorIndex, ids: Sequence[int]) -> set[int]:
+    """Those of the ids whose vector is there, with all views that the collection has."""
+    return await vectors.known(ids) - await vectors.incomplete(ids)
 
 
 async def _ids_after(vectors: VectorIndex, bucket: str, after: int) -> Sequence[int]:

@@ -20,6 +20,7 @@ from stores.objects.opening import open_objects
 from stores.objects.ports import ObjectWriter
 from stores.urls import GuardedFetcher
 from stores.vectors.milvus import MilvusVectors
+from stores.vectors.views import VectorsWithViews
 from streams.assembly import Ports, dead_letters, for_requests
 from streams.common.backoff import BUCKET, Check, OutageRetry, Outages
 from streams.common.ports import pass_by
@@ -61,7 +62,7 @@ async def worker_parts(settings: Settings) -> AsyncIterator[WorkerParts]:
         ports = Ports(
             objects=VisibleObjects(objects, left_out),
             catalog=catalog,
-            vectors=vectors,
+            vectors=VectorsWithViews(vectors, settings.index.views),
             outbox=TracedOutbox(kafka),
             backlog=backlog,
             topics=topics,

@@ -104,7 +104,10 @@ def _difference(image: ImageRecord, state: ObjectState, max_bytes: int) -> Drift
 async def compare_vectors(
     bucket: str, ports: ComparePorts, retry: OutageRetry, *, too_long: timedelta, page: int = PAGE
 ) -> AsyncIterator[ComparedPage[int]]:
-    """Vectors of the bucket against its contents, in the order of the vector ids. Raises Outage beyond the budget."""
+    """Vectors and views of the bucket against its contents, in the order of the vector ids.
+
+    Raises Outage beyond the budget.
+    """
     model_name = await retry.run(ports.vectors.model_name)
     listing = Reopened[int, Sequence[int]](
         lambda position: ports.vectors.ids(bucket=bucket, after=position, page=page), lambda ids: ids[-1], after=-1
@@ -131,7 +134,9 @@ async def _compared_vectors(
     suspects = [content.vector_id for content in part.right_only if content.state is ContentState.INDEXED]
     # The ids were read a moment before the rows: what has been indexed in between is there by now.
     there = {content.vector_id for _, content in part.pairs}
-    there |= set(await retry.run(lambda: ports.vectors.get(suspects))) if suspects else set()
+    there |= await retry.run(lambda: ports.vectors.known(suspects)) if suspects else set()
+    wanted = {content.vector_id for content in contents if content.state is ContentState.INDEXED}
+    there -= await retry.run(lambda: ports.vectors.incomplete(there & wanted))
     unknown = await uncarried(part.left_only, ports.catalog, ports.vectors, retry)
     drifts = [Drift(DriftKind.ORPHAN_VECTOR, VectorRef(bucket, number)) for number in unknown]
     for content in contents:
@@ -143,14 +148,15 @@ async def _compared_vectors(
 
 
 async def uncarried(vector_ids: Sequence[int], catalog: Catalog, vectors: VectorIndex, retry: OutageRetry) -> list[int]:
-    """Those ids whose vector is there and that no content carries, in this order: what is being removed is gone by now.
+    """Those ids under which something is stored and that no content carries, in this order; what was being removed is
+    gone by now.
 
     Only a committed row's id ever gets a vector, and an id that no row carries never comes back: so what is found
     here belongs to nobody for good.
     """
     if not vector_ids:
         return []
-    there = await retry.run(lambda: vectors.get(vector_ids))
+    there = await retry.run(lambda: vectors.known(vector_ids))
     carried = await retry.run(lambda: catalog.contents_by_vector(vector_ids))
     return [number for number in vector_ids if number in there and number not in carried]
 

@@ -31,9 +31,9 @@ class DriftKind(StrEnum):
     ORPHAN_CONTENT = "orphan_content"
     """A content that no image refers to, and that nobody is removing."""
     ORPHAN_VECTOR = "orphan_vector"
-    """A vector that no content carries, or that a rejected one does."""
+    """A vector, or a view, that no content carries, or that a rejected one does."""
     MISSING_VECTOR = "missing_vector"
-    """An indexed content without its vector."""
+    """An indexed content without its vector, or without one of its views."""
     PENDING_TOO_LONG = "pending_too_long"
     """A content that the sweep should have brought to its end long ago."""
 

@@ -1,11 +1,9 @@
-"""What every vector index must do: Milvus, the Milvus Lite server, and the one in memory."""
+"""What every vector index must do: Milvus, the Milvus Lite server, the one in memory, and one with views."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator, Iterator
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import pytest
@@ -13,55 +11,15 @@ import pytest_asyncio
 
 from schemas.collection import MAX_VECTOR_ID
 from schemas.errors import ConfigurationError, VectorIndexOutage
-from schemas.settings import VectorSettings
-from stores.vectors.memory import MemoryVectors
-from stores.vectors.milvus import MilvusVectors
 from stores.vectors.ports import VectorEntry, VectorIndex
-from tests.contracts.vector_servers import milvus_lite_server
-from tests.harness.stack.process import free_port
 from tests.harness.vectors import DIMENSION, MODEL, all_ids, entries, random_ids, vectors
 from tests.harness.waiting import until
 
 pytestmark = pytest.mark.asyncio
 
-BACKENDS: Final = ("memory", "milvus-lite", "milvus")
-
-
-class ClosableIndex(VectorIndex, Protocol):
-    """A vector index that can be closed."""
-
-    async def close(self) -> None:
-        """Give back connections."""
-
-
-@pytest.fixture(scope="session")
-def milvus_lite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URI of a running Milvus Lite server."""
-    port = free_port()
-    server = milvus_lite_server(tmp_path_factory.mktemp("milvus-lite"), port)
-    server.start()
-    yield f"http://127.0.0.1:{port}"
-    server.stop()
-
-
-@pytest_asyncio.fixture(params=BACKENDS)
-async def blank(request: pytest.FixtureRequest) -> AsyncIterator[ClosableIndex]:
-    """An index on which nothing was set up."""
-    index: ClosableIndex
-    if request.param == "memory":
-        index = MemoryVectors()
-    elif request.param == "milvus-lite":
-        uri = request.getfixturevalue("milvus_lite")
-        index = MilvusVectors(VectorSettings(uri=uri, alias=f"t{secrets.token_hex(6)}"))
-    else:
-        uri, alias = request.getfixturevalue("milvus"), request.getfixturevalue("milvus_alias")
-        index = MilvusVectors(VectorSettings(uri=uri, alias=alias))
-    yield index
-    await index.close()
-
 
 @pytest_asyncio.fixture
-async def index(blank: ClosableIndex) -> ClosableIndex:
+async def index(blank: VectorIndex) -> VectorIndex:
     """An index with an empty collection."""
     await blank.ensure_collection(model_name=MODEL, dimension=DIMENSION)
     return blank
@@ -155,6 +113,22 @@ async def test_get_returns_exactly_what_was_stored(index: VectorIndex) -> None:
     for entry in stored:
         assert found[entry.vector_id].dtype == np.float32
         assert np.array_equal(found[entry.vector_id], entry.vector)
+
+
+async def test_ids_are_known_while_something_is_stored_under_them(index: VectorIndex) -> None:
+    """`known` says so at once, of any number of ids."""
+    stored = random_ids(5000)
+    await index.upsert(entries(stored[:300]))
+    await index.delete(stored[:100])
+    assert await index.known(stored) == set(stored[100:300])
+    assert await index.known([]) == set()
+
+
+async def test_a_collection_is_there_or_not(index: VectorIndex) -> None:
+    """`has` knows a collection by its name."""
+    live = (await index.live()).name
+    assert await index.has(live)
+    assert not await index.has(f"{live}_never_made")
 
 
 async def test_deleted_vectors_are_gone(index: VectorIndex) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from tests.harness.reading import Place, read_bucket, read_catalog, read_topic, read_vector_ids
+from tests.harness.reading import Place, read_bucket, read_catalog, read_topic, read_vector_ids, read_view_ids
 
 EXAMPLES = 10
 SEARCH_LIMIT = 50
@@ -50,6 +50,7 @@ async def compare(
     objects = await asyncio.to_thread(read_bucket, place)
     rows = await read_catalog(place)
     vector_ids = await asyncio.to_thread(read_vector_ids, place)
+    view_ids = await asyncio.to_thread(read_view_ids, place)
     hashes = {key: hashlib.sha256(data).hexdigest() for key, data in objects.items()}
     unfit = {hashlib.sha256(data).hexdigest() for data in broken}
     found = Differences()
@@ -71,6 +72,9 @@ async def compare(
     found.note("unfinished marks", rows.unfinished)
     found.note("vectors that are missing", rows.vector_ids.keys() - vector_ids)
     found.note("vectors that nobody has", vector_ids - rows.vector_ids.keys())
+    for name, ids in view_ids.items():
+        found.note("views that are missing", [f"{name}: {each}" for each in rows.vector_ids.keys() - ids])
+        found.note("views that nobody has", [f"{name}: {each}" for each in ids - rows.vector_ids.keys()])
     await _compare_changes(place, hashes, wanted, found)
     found.note("dead letters", [key for key, _ in await read_topic(place, "dead-letters")])
     if search and place.api is not None:

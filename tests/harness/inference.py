@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from imaging.decoding import DecodedImage, Pixels
+from schemas.collection import VIEWS, ViewLayout
 from stores.vectors.ports import Vector
 
 MODEL: Final = "model"
@@ -21,6 +22,11 @@ def embedding_of(data: bytes) -> Vector:
     return (raw / np.linalg.norm(raw)).astype(np.float32)
 
 
+def view_of(data: bytes, number: int) -> bytes:
+    """What stands for a view of a picture, by its number from 1 on."""
+    return data + b" view %d" % number
+
+
 class PictureInference:
     """Decoding and embedding in no time."""
 
@@ -29,9 +35,10 @@ class PictureInference:
     def __init__(self, model_name: str = MODEL) -> None:
         self.model_name = model_name
 
-    async def decode(self, data: bytes) -> DecodedImage:
-        """Pixels that only say which picture it is."""
-        return DecodedImage(1, 1, "png", "image/png", np.frombuffer(data, np.uint8))
+    async def decode(self, data: bytes, layout: ViewLayout) -> DecodedImage:
+        """Pixels that only say which picture it is, and which view of it."""
+        views = [np.frombuffer(view_of(data, number), np.uint8) for number in range(1, VIEWS[layout] + 1)]
+        return DecodedImage(1, 1, "png", "image/png", np.frombuffer(data, np.uint8), views=views)
 
     async def embed(self, pictures: Sequence[Pixels]) -> list[Vector]:
         """The embeddings of decoded pictures."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 MILVUS_WINDOW = 16_384
 MILVUS_LOADS_SECONDS = 60.0
+VIEWS = re.compile(r"_(quarters|ninths)_\d")
+"""What follows the name of a collection in those of its views."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +98,28 @@ async def read_catalog(place: Place) -> CatalogRows:
     )
 
 
-def read_vector_ids(place: Place) -> set[int]:
-    """The ids of all vectors of the bucket. Milvus needs some ten seconds after its start to load a collection."""
+def read_view_ids(place: Place) -> dict[str, set[int]]:
+    """Likewise of each collection of views, by its name; none where there are no views."""
+    client = MilvusClient(place.milvus)
+    try:
+        live = client.describe_alias(place.alias)["collection_name"]
+        names = [name for name in client.list_collections() if VIEWS.fullmatch(name.removeprefix(live))]
+    finally:
+        client.close()
+    return {name: read_vector_ids(place, name) for name in names}
+
+
+def read_vector_ids(place: Place, collection: str | None = None) -> set[int]:
+    """The ids of all vectors of the bucket, in the live collection or in another one.
+
+    Milvus needs some ten seconds after its start to load a collection.
+    """
     deadline = time.monotonic() + MILVUS_LOADS_SECONDS
     while True:
         client = MilvusClient(place.milvus)
         try:
             rows = client.query(
-                place.alias,
+                collection or place.alias,
                 filter=f'bucket == "{place.bucket}"',
                 output_fields=["id"],
                 limit=MILVUS_WINDOW,

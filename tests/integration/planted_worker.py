@@ -19,6 +19,8 @@ from types import ModuleType
 from typing import Any
 
 from ops.cli import app
+from stores.vectors.ports import VectorEntry
+from stores.vectors.views import VectorsWithViews
 from streams.common.checkpoints import Step
 from streams.common.deliveries import Delivery, Handler
 from streams.common.ports import Checkpoint, pass_by
@@ -46,13 +48,26 @@ async def nothing_swept(_ports: SweepPorts) -> int:
     return 0
 
 
+async def killed_before_wholes(self: VectorsWithViews, entries: Sequence[VectorEntry]) -> None:
+    """Ends the process when the views are stored, and the wholes are not."""
+    async with self._looking() as seen:
+        for place, view in enumerate(seen.views):
+            await view.upsert([entry._replace(vector=entry.views[place], views=()) for entry in entries])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 ACKNOWLEDGED_FIRST = "acknowledged before the write"
-AGENT_BUGS: dict[str, tuple[ModuleType, Callable[..., Any], Callable[..., Any]]] = {
+AGENT_BUGS: dict[str, tuple[ModuleType | type, Callable[..., Any], Callable[..., Any]]] = {
     ACKNOWLEDGED_FIRST: (apps, apps.acknowledged, acknowledged_first),
     "an exception swallowed": (apps, apps.handled, swallowed),
 }
 DEAD_SWEEP = "a dead sweep"
-BUGS = {**AGENT_BUGS, DEAD_SWEEP: (roles, sweep, nothing_swept)}
+KILLED_BEFORE_WHOLES = "killed between views and wholes"
+BUGS: dict[str, tuple[ModuleType | type, Callable[..., Any], Callable[..., Any]]] = {
+    **AGENT_BUGS,
+    DEAD_SWEEP: (roles, sweep, nothing_swept),
+    KILLED_BEFORE_WHOLES: (VectorsWithViews, VectorsWithViews.upsert, killed_before_wholes),
+}
 _CRASH = "crash at "
 
 
@@ -75,9 +90,9 @@ def plant(planted: str) -> None:
         _replace(*BUGS[planted])
 
 
-def _replace(module: ModuleType, original: Callable[..., Any], replacement: Callable[..., Any]) -> None:
-    assert getattr(module, original.__name__) is original
-    setattr(module, original.__name__, replacement)
+def _replace(holder: ModuleType | type, original: Callable[..., Any], replacement: Callable[..., Any]) -> None:
+    assert getattr(holder, original.__name__) is original
+    setattr(holder, original.__name__, replacement)
 
 
 def _crashing(step: Step, count: int) -> Checkpoint:

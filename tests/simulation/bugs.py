@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas import lifecycle
+from stores.vectors.views import VectorsWithViews
 from streams import publish
 from streams.common.checkpoints import Step
 from streams.index import converge_contents
@@ -58,6 +59,8 @@ MISREAD: dict[str, Any] = ONE_KEY | {"misreads": 3, "operations": 8, "pictures":
 ERASED: dict[str, Any] = FEW | {"tombstone_after_s": 0, "late_tombstones": 0.5, "operations": 10, "deletes": 0.45}
 
 SWITCHED: dict[str, Any] = ONE_KEY | {"operations": 10, "switches": (End.FINISHED,), "haste": 0.1, "lost_vectors": 0.0}
+
+VIEWED: dict[str, Any] = {"keys": 1, "views": "quarters", "operations": 6}
 
 BUGS: dict[str, Bug] = {
     "row_before_vector": Bug(
@@ -237,5 +240,21 @@ BUGS: dict[str, Bug] = {
         {converge_contents.store_other: mistakes.store_for_one},
         SWITCHED,
         seed=97,
+    ),
+    "views_left_behind": Bug(
+        "the views of a content are not deleted with it",
+        {VectorsWithViews.delete: mistakes.delete_wholes},
+        VIEWED,
+    ),
+    "views_not_stored": Bug(
+        "a content is stored without its views",
+        {VectorsWithViews.upsert: mistakes.upsert_wholes},
+        VIEWED,
+    ),
+    "lost_view_not_missed": Bug(
+        "a content that has lost a view counts as complete",
+        {VectorsWithViews.incomplete: mistakes.nothing_lacks},
+        VIEWED | {"lost_vectors": 0.5},
+        seed=13,
     ),
 }

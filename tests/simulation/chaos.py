@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -18,8 +19,11 @@ from stores.objects.memory import MemoryObjects
 from stores.objects.ports import Sink
 from stores.vectors.memory import MemoryVectors
 from stores.vectors.ports import LiveCollection, Vector, VectorEntry, VectorHit
+from stores.vectors.whole import WholesOnly
 
 MISREAD_CHANCE = 0.3
+WORKER: ContextVar[str | None] = ContextVar("worker", default=None)
+"""The name of the task that a worker runs in, also for what it has done side by side."""
 
 
 class Chaos:
@@ -30,7 +34,7 @@ class Chaos:
         self._rate = rate
         self._faults = faults
         self.is_calm = False
-        self.storing: dict[asyncio.Task[Any] | None, set[int]] = {}
+        self.storing: dict[str | None, set[int]] = {}
         """The vectors that each worker has begun to store and not recorded yet."""
         self.may_be_orphans: set[int] = set()
         """Vectors whose storing was cut off by a crash, or came long after its caller was told that it had not."""
@@ -114,7 +118,7 @@ def _in_seconds(state: ObjectState | None) -> ObjectState | None:
     return state and replace(state, last_modified=state.last_modified.replace(microsecond=0))
 
 
-class ChaoticVectors:
+class ChaoticVectors(WholesOnly):
     """The vector index. A request that timed out may still be carried out later. ``moved``: the alias was."""
 
     def __init__(self, inner: MemoryVectors, chaos: Chaos, moved: Callable[[], None]) -> None:
@@ -125,7 +129,7 @@ class ChaoticVectors:
     async def upsert(self, entries: Sequence[VectorEntry]) -> None:
         """See VectorIndex."""
         ids = {entry.vector_id for entry in entries}
-        self._chaos.storing.setdefault(asyncio.current_task(), set()).update(ids)
+        self._chaos.storing.setdefault(WORKER.get(), set()).update(ids)
         before = len(self._chaos.late)
         try:
             await self._chaos.call(lambda: self._inner.upsert(entries), VectorIndexOutage, late=True)
@@ -137,9 +141,17 @@ class ChaoticVectors:
         """See VectorIndex."""
         await self._chaos.call(lambda: self._inner.delete(vector_ids), VectorIndexOutage, late=True)
 
-    async def get(self, vector_ids: Sequence[int]) -> Mapping[int, Vector]:
+    async def get(self, vector_ids: Sequence[int], *, strong: bool = True) -> Mapping[int, Vector]:
         """See VectorReader."""
-        return await self._chaos.call(lambda: self._inner.get(vector_ids), VectorIndexOutage)
+        return await self._chaos.call(lambda: self._inner.get(vector_ids, strong=strong), VectorIndexOutage)
+
+    async def known(self, vector_ids: Collection[int]) -> set[int]:
+        """See VectorIndex."""
+        return await self._chaos.call(lambda: self._inner.known(vector_ids), VectorIndexOutage)
+
+    async def has(self, collection: str) -> bool:
+        """See VectorIndex."""
+        return await self._chaos.call(lambda: self._inner.has(collection), VectorIndexOutage)
 
     async def search(self, queries: Sequence[Vector], **options: Any) -> list[list[VectorHit]]:
         """See VectorReader."""

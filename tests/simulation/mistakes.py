@@ -15,7 +15,8 @@ from schemas.messages import ContentChanged, ImageChanged, ObjectHint
 from schemas.records import ContentId, ContentRecord, ContentState, ImageRecord, ObjectRef, ObjectState, Reason
 from stores.catalog.ports import Catalog, CatalogTransaction, Reference
 from stores.objects.ports import ObjectReader
-from stores.vectors.ports import Vector
+from stores.vectors.ports import VectorEntry
+from stores.vectors.views import VectorsWithViews
 from streams import publish
 from streams.common.checkpoints import Step
 from streams.common.ports import Clock, ServedVectors
@@ -24,6 +25,7 @@ from streams.index.converge_contents import (
     Decided,
     DecisionPorts,
     Embedded,
+    Embedding,
     Prepared,
     RecordPorts,
     Settled,
@@ -144,7 +146,7 @@ async def record_whatever_is_served(
     return await _record_contents(batch, replace(ports, catalog=catalog), rules)
 
 
-async def store_for_one(batch: Sequence[tuple[Prepared, Vector]], served: ServedVectors) -> None:
+async def store_for_one(batch: Sequence[tuple[Prepared, Embedding]], served: ServedVectors) -> None:
     """Leaves the other model out."""
     await served.in_use.get([item.content.vector_id for item, _ in batch])
 
@@ -344,6 +346,24 @@ async def stale_without_row(tx: CatalogTransaction, vector_ids: set[int]) -> set
     memory: Any = tx
     rows = {**memory._catalog.content_rows, **memory.staged_contents}.values()
     return vector_ids - {row.vector_id for row in rows if row is not None}
+
+
+async def delete_wholes(self: VectorsWithViews, vector_ids: Sequence[int]) -> None:
+    """Forgets the views."""
+    async with self._looking() as seen:
+        await seen.wholes.delete(vector_ids)
+
+
+async def upsert_wholes(self: VectorsWithViews, entries: Sequence[VectorEntry]) -> None:
+    """Forgets the views."""
+    async with self._looking() as seen:
+        await seen.wholes.upsert([entry._replace(views=()) for entry in entries])
+
+
+async def nothing_lacks(self: VectorsWithViews, vector_ids: Collection[int]) -> set[int]:
+    """Takes every content for complete."""
+    await self.known(vector_ids)
+    return set()
 
 
 # The to-do lists and the change stream.

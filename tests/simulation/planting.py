@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+type Holder = ModuleType | type
 type Function = Callable[..., Any]
 type Replacements = Mapping[Function, Function]
 
@@ -21,26 +22,29 @@ PACKAGES = ("streams.", "schemas.")
 
 @contextmanager
 def planted(replacements: Replacements) -> Iterator[None]:
-    """Have other functions called instead of these, wherever a module of the handlers holds them.
+    """Have other functions called instead of these, wherever a module of the handlers, or a method's class, holds them.
 
     Raises LookupError for a function that no module holds, TypeError for a replacement with other parameters.
     """
     places = [(place, new) for old, new in replacements.items() for place in _places(old, new)]
-    held = [(module, name, vars(module)[name]) for (module, name), _ in places]
-    for (module, name), new in places:
-        setattr(module, name, new)
+    held = [(holder, name, vars(holder)[name]) for (holder, name), _ in places]
+    for (holder, name), new in places:
+        setattr(holder, name, new)
     try:
         yield
     finally:
-        for module, name, old in held:
-            setattr(module, name, old)
+        for holder, name, old in held:
+            setattr(holder, name, old)
 
 
-def _places(old: Function, new: Function) -> list[tuple[ModuleType, str]]:
-    """Each module that holds the function, and the name that it has there."""
+def _places(old: Function, new: Function) -> list[tuple[Holder, str]]:
+    """Each module that holds the function, or the class whose method it is, and the name that it has there."""
     if _parameters(old) != _parameters(new):
         raise TypeError(f"{new.__name__} can't take the place of {old.__name__}: it has other parameters")
-    modules = [module for name, module in sorted(sys.modules.items()) if name.startswith(PACKAGES)]
+    of_class, _, name = old.__qualname__.rpartition(".")
+    if of_class and "<locals>" not in of_class:
+        return [(vars(sys.modules[old.__module__])[of_class], name)]
+    modules: list[Holder] = [module for name, module in sorted(sys.modules.items()) if name.startswith(PACKAGES)]
     places = [(module, name) for module in modules for name, value in vars(module).items() if value is old]
     if (sys.modules[old.__module__], old.__name__) not in places:
         raise LookupError(f"{old.__module__} has no {old.__name__}, or another one by now")

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Coroutine, Mapping
+from contextvars import copy_context
 from typing import Any
 
 import numpy as np
 from structlog.testing import capture_logs
 
+from schemas.collection import view_collections
 from schemas.lifecycle import image_state
 from schemas.messages import ContentChanged, ImageChanged, bucket_event, encode_key
 from schemas.records import EXTERNAL_ID, ContentId, ContentState, ObjectRef
 from streams.repair.comparison_requests import REQUESTED, name_of
-from tests.harness.inference import embedding_of
+from tests.harness.inference import embedding_of, view_of
 from tests.harness.installation import BUCKET
+from tests.simulation.chaos import WORKER
 from tests.simulation.switches import NEW, End
 from tests.simulation.world import (
     PICTURES,
@@ -124,7 +127,7 @@ class _Driver:
     def _crash(self) -> None:
         world = self.world
         victim = world.random.choice(sorted(world.tasks, key=lambda task: task.get_name()))
-        world.chaos.may_be_orphans |= world.chaos.storing.get(victim, set())
+        world.chaos.may_be_orphans |= world.chaos.storing.get(victim.get_name(), set())
         victim.cancel()
 
     def _deny_or_allow(self) -> None:
@@ -165,10 +168,18 @@ class _Driver:
         indexed = [row for row in world.catalog.content_rows.values() if row.state is ContentState.INDEXED]
         if indexed:
             row = world.random.choice(sorted(indexed, key=lambda row: row.id))
-            world.vectors.lose(row.vector_id)
+            self._lose_of(row.vector_id)
             world.lost.add(row.vector_id)
             lost = ContentChanged(bucket=row.bucket, sha256=row.sha256, verify=True)
             _verify(world, lost)
+
+    def _lose_of(self, vector_id: int) -> None:
+        """The whole, or one of the views that there are."""
+        vectors, views = self.world.vectors, self.world.shape.views
+        live = vectors._server.alias
+        if views != "none" and live is not None:
+            vectors = vectors.of(self.world.random.choice([live, *view_collections(live, views)]))
+        vectors.lose(vector_id)
 
     def _duplicate(self) -> None:
         world = self.world
@@ -222,7 +233,10 @@ def _let_go(batch: list[Message]) -> None:
 
 
 def _start(world: World, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    task = world.loop.create_task(work, name=f"{len(world.names):05}")
+    name = f"{len(world.names):05}"
+    context = copy_context()
+    context.run(WORKER.set, name)
+    task = world.loop.create_task(work, name=name, context=context)
     world.names.append(task.get_name())
     world.tasks.add(task)
     task.add_done_callback(lambda done: _ended(world, done))
@@ -322,18 +336,25 @@ def _contents(world: World) -> str | None:
 def _vectors(world: World) -> str | None:
     """Each collection that is served is what its model would make anew; of a switch, no more is left than it says."""
     switch = world.catalog.switch_row
-    [live] = [name for name in world.vectors.collections() if name == world.vectors._server.alias]
+    live = world.vectors._server.alias
+    assert live is not None
     served = {live} | ({switch.old.collection, switch.new.collection} if switch.old and switch.new else set())
-    if world.vectors.collections() != served:
-        return f"collections that nobody needs, or missing ones: {world.vectors.collections() ^ served}"
+    views = {name for each in served for name in view_collections(each, world.shape.views)}
+    if world.vectors.collections() != served | views:
+        return f"collections that nobody needs, or missing ones: {world.vectors.collections() ^ (served | views)}"
     ends = world.shape.switches
     is_new = world.vectors._server.collections[live].model_name == NEW.name
     if is_new != bool(ends and ends[-1] in (End.SWAPPED, End.FINISHED)):
         return f"the alias names {live} after the switches {ends}"
-    return next((found for name in sorted(served) if (found := _collection(world, name))), None)
+    found = [_collection(world, name) for name in sorted(served)]
+    for each in sorted(served):
+        names = view_collections(each, world.shape.views)
+        found += [_collection(world, name, number) for number, name in enumerate(names, 1)]
+    return next((each for each in found if each is not None), None)
 
 
-def _collection(world: World, name: str) -> str | None:
+def _collection(world: World, name: str, view: int = 0) -> str | None:
+    """Of wholes, or of the views of this number."""
     collection = world.vectors._server.collections[name]
     present = dict(collection.entries)
     embedding = other_embedding_of if collection.model_name == NEW.name else embedding_of
@@ -344,7 +365,7 @@ def _collection(world: World, name: str) -> str | None:
         if entry is None:
             return "a vector is missing"
         data = next(picture for picture in PICTURES if hashlib.sha256(picture).hexdigest() == content_id.sha256)
-        if not np.allclose(entry.vector, embedding(data), atol=1e-6):
+        if not np.allclose(entry.vector, embedding(view_of(data, view) if view else data), atol=1e-6):
             return "a vector is another picture's"
     if set(present) - world.chaos.may_be_orphans:
         return "a vector that no content carries, though nobody crashed while storing it"

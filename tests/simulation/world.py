@@ -14,6 +14,7 @@ import numpy as np
 
 from imaging.decoding import DecodedImage, Pixels
 from imaging.errors import NotAnImage
+from schemas.collection import VIEWS, ViewLayout, view_collections
 from schemas.errors import ModelsChanged, Outage
 from schemas.messages import ContentChanged, bucket_event, parse_bucket_event
 from schemas.records import ContentState, ObjectRef
@@ -23,6 +24,7 @@ from stores.broker.ports import OutgoingMessage
 from stores.objects.memory import MemoryObjects
 from stores.vectors.memory import MemoryVectors
 from stores.vectors.ports import Vector
+from stores.vectors.views import VectorsWithViews
 from streams.assembly import dead_letters, for_index, for_objects, for_sweep, for_switch
 from streams.common.checkpoints import Step
 from streams.common.deliveries import Delivery
@@ -31,9 +33,9 @@ from streams.ingest import converge_objects
 from streams.models.serving import served_vectors
 from streams.models.switch import Switching
 from streams.repair import sweep as sweeping
-from tests.harness.inference import DIMENSION, MODEL, embedding_of
+from tests.harness.inference import DIMENSION, MODEL, embedding_of, view_of
 from tests.harness.installation import BEGINNING, BUCKET, ports_in_memory
-from tests.simulation.chaos import Broker, Chaos, ChaoticCatalog, ChaoticObjects, ChaoticVectors
+from tests.simulation.chaos import WORKER, Broker, Chaos, ChaoticCatalog, ChaoticObjects, ChaoticVectors
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.switches import NEW, End, Switcher, draw_switches
 
@@ -86,6 +88,8 @@ class Shape:
     """How often an object is misread."""
     switches: tuple[End, ...] = ()
     """What becomes of the switches of models."""
+    views: ViewLayout = "none"
+    """Which views of the contents are indexed."""
 
 
 def draw_shape(random: Random) -> Shape:
@@ -113,6 +117,11 @@ def draw_shape(random: Random) -> Shape:
         late_tombstones=random.choice((0.0, 0.3)),
         misreads=random.choice((0, 0, 0, 2)),
     )
+
+
+def draw_views(seed: int) -> ViewLayout:
+    """Most runs have none. By a chance of its own: runs without views stay what they are."""
+    return Random(f"views of {seed}").choice(("none", "none", "none", "quarters"))
 
 
 @dataclass(eq=False, slots=True)
@@ -180,7 +189,11 @@ class World:
 
     def alias_moved(self) -> None:
         """Whoever searches goes to another collection now: what is indexed must be there."""
-        there = self.vectors.present()
+        there = set(self.vectors.present())
+        live = self.vectors._server.alias
+        assert live is not None
+        for name in view_collections(live, self.shape.views):
+            there &= set(self.vectors.of(name).present())
         for row in self.catalog.content_rows.values():
             if row.state is ContentState.INDEXED and row.vector_id not in there and row.vector_id not in self.lost:
                 self.failures.append("the alias was moved to a collection that lacks a vector")
@@ -188,7 +201,7 @@ class World:
     async def reached(self, step: str) -> None:
         """A named point: others may run, or this worker stalls."""
         if step in RECORDED:
-            self.chaos.storing.pop(asyncio.current_task(), None)
+            self.chaos.storing.pop(WORKER.get(), None)
         await asyncio.sleep(0)
         shape = self.shape
         if self.quiet or step not in shape.stall_at:
@@ -211,8 +224,8 @@ def build(seed: int, focus: Mapping[str, Any]) -> World:
     """The world of one seed; ``focus`` overrides parts of its shape."""
     random = Random(seed)
     # A bug that is looked for elsewhere is found more quickly without.
-    switches = () if focus else draw_switches(seed)
-    shape = replace(draw_shape(random), **{"switches": switches, **focus})
+    drawn = {} if focus else {"switches": draw_switches(seed), "views": draw_views(seed)}
+    shape = replace(draw_shape(random), **{**drawn, **focus})
     tick = random.choice((1e-5, 1e-3, 3e-2))
     chaos = Chaos(random, rate=random.choice((0.0, 0.01, 0.03)), faults=random.choice((0, 2, 5)))
     greed = random.choice((0.0, 0.3, 0.7, 0.9))
@@ -232,6 +245,11 @@ def build(seed: int, focus: Mapping[str, Any]) -> World:
     # They have the methods that handlers call, and not all of their ports'.
     objects: Any = ChaoticObjects(world.objects, chaos, misreads=shape.misreads)
     vectors: Any = ChaoticVectors(world.vectors, chaos, lambda: world.alias_moved())  # noqa: PLW0108 - as above
+    if shape.views != "none":
+        [live] = world.vectors.collections()
+        for name in view_collections(live, shape.views):
+            world.vectors.make(name, MODEL, DIMENSION)
+        vectors = VectorsWithViews(vectors, shape.views)
     world.ports = ports_in_memory(
         objects=objects,
         catalog=world.catalog,
@@ -288,8 +306,9 @@ def other_embedding_of(data: bytes) -> Vector:
     return (raw / np.linalg.norm(raw)).astype(np.float32)
 
 
-_VECTORS = {picture: embedding_of(picture) for picture in PICTURES}
-_OTHER_VECTORS = {picture: other_embedding_of(picture) for picture in PICTURES}
+_SEEN = [each for picture in PICTURES for each in (picture, *(view_of(picture, number) for number in range(1, 10)))]
+_VECTORS = {each: embedding_of(each) for each in _SEEN}
+_OTHER_VECTORS = {each: other_embedding_of(each) for each in _SEEN}
 
 
 class PictureInference:
@@ -301,12 +320,13 @@ class PictureInference:
         self.model_name = mark
         self._vectors = _OTHER_VECTORS if mark.startswith(NEW.name) else _VECTORS
 
-    async def decode(self, data: bytes) -> DecodedImage:
-        """Pixels that only say which picture it is."""
+    async def decode(self, data: bytes, layout: ViewLayout) -> DecodedImage:
+        """Pixels that only say which picture it is, and which view of it."""
         await asyncio.sleep(0)
         if data == b"no picture":
             raise NotAnImage("this is text")
-        return DecodedImage(1, 1, "png", "image/png", np.frombuffer(data, np.uint8))
+        views = [np.frombuffer(view_of(data, number), np.uint8) for number in range(1, VIEWS[layout] + 1)]
+        return DecodedImage(1, 1, "png", "image/png", np.frombuffer(data, np.uint8), views=views)
 
     async def embed(self, pictures: Sequence[Pixels]) -> list[Vector]:
         """The embeddings of decoded pictures."""
@@ -359,7 +379,7 @@ async def index(world: World, messages: list[Message]) -> None:
         await worker.handle([Delivery(topic, 0, offset, None, each.value, {}) for offset, each in enumerate(messages)])
     except ModelsChanged:
         # Its process ends, and another one gets its messages. It tidies up, unless that fails.
-        world.chaos.may_be_orphans |= world.chaos.storing.get(asyncio.current_task(), set())
+        world.chaos.may_be_orphans |= world.chaos.storing.get(WORKER.get(), set())
         world.indexes = [world.new_index() if each is worker else each for each in world.indexes]
         return
     _acknowledge(world, topic, messages)

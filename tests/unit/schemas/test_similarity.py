@@ -73,3 +73,16 @@ def test_while_verifying_a_copy_is_a_verified_one() -> None:
     assert _said([82, 81, 20], [True, None, None], verifying=True) == ["copy", "likely", "similar"]
     assert _said([57, 14], [None, None], verifying=True) == ["likely", "similar"]
     assert _said([57, 14], [False, None], verifying=True) == ["similar", "similar"]
+
+
+def test_a_view_makes_no_copy_by_its_score() -> None:
+    """Where the whole is below the threshold, a hit is a likely copy at best; local features decide as ever."""
+    scores, wholes = [90.0, 80.0, 75.0], [30.0, 72.0, -100.0]
+    said = judged(scores, [None] * 3, 69.0, verifying=False, of_wholes=wholes)
+    assert [(str(each.verdict), each.likely) for each in said] == [
+        ("similar", True),
+        ("copy", False),
+        ("similar", True),
+    ]
+    said = judged(scores, [True, None, False], 69.0, verifying=True, of_wholes=wholes)
+    assert [str(each.verdict) for each in said] == ["copy", "similar", "similar"]
