@@ -15,7 +15,7 @@ def _found() -> dict[str, object]:
         "arguments": sys.argv[1:],
         "told": os.environ.get("TOLD"),
         "ours": os.environ.get("OURS"),
-        "only in the nursery": os.environ.get("ORT_DISABLE_TELEMETRY"),
+        "only in the nursery": os.environ.get("JE_ARROW_MALLOC_CONF"),
         "folder": str(Path.cwd()),
         "ids": [os.getpid(), os.getpgrp(), os.getsid(0)],
         "stdin": str(Path("/proc/self/fd/0").readlink()),

@@ -31,10 +31,9 @@ from typing import BinaryIO
 _WARMED = ("ops.cli", "ops.logs", "ops.setup", "streams.process.worker", "asyncmy")
 _SINGLE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
-    "ORT_DISABLE_TELEMETRY": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
-"""What keeps NumPy, ONNX Runtime and Arrow from starting threads when they are imported."""
+"""What keeps NumPy and Arrow from starting threads when they are imported."""
 _ANSWERS_WITHIN_S = 300.0
 _LONGEST_REQUEST = 1 << 17
 

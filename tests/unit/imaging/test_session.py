@@ -1,5 +1,9 @@
 """Execution providers: what was asked for, or an error that says what to do."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import onnxruntime
 import pytest
 
@@ -77,3 +81,12 @@ def test_a_provider_that_was_not_started_is_refused() -> None:
     with pytest.raises(ModelError, match=r"has the provider cuda and could not start it.* go on with cpu\."):
         _check_loaded(["cuda", "cpu"], ["cpu"])
     _check_loaded(["cuda", "cpu"], ["cuda", "cpu"])
+
+
+def test_onnx_runtime_keeps_no_figures_of_its_use(tmp_path: Path) -> None:
+    """There is no file in the user's folder, and no thread that would send one."""
+    program = "import imaging.embedding, os; print(len(os.listdir('/proc/self/task')))"
+    variables = {"HOME": str(tmp_path), "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    run = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, text=True, check=True)
+    assert run.stdout == "1\n"
+    assert list(tmp_path.iterdir()) == []
