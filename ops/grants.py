@@ -15,14 +15,14 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 from urllib3.exceptions import HTTPError
 
-from ops.privileges import MILVUS_READS, MILVUS_WRITES, Access, Store, minio_policy, mysql_statements
+from ops.privileges import MILVUS_READS, MILVUS_WRITES, Access, StoreServer, minio_policy, mysql_statements
 from schemas.collection import VIEWS, collection_name, view_collections
 from schemas.errors import ConfigurationError, ObjectStoreOutage, VectorIndexOutage
 from schemas.settings import DatabaseSettings, ObjectSettings, Settings, VectorSettings
 from stores.catalog.engine import create_engine, outages
 
 
-async def make_users(settings: Settings, stores: Iterable[Store], passwords: Path) -> dict[str, list[str]]:
+async def make_users(settings: Settings, stores: Iterable[StoreServer], passwords: Path) -> dict[str, list[str]]:
     """Create the users of workers and query service on each of the stores; their names, by store.
 
     ``passwords``: a folder with the files ``mysql_writer_password``, ``mysql_reader_password``, and so on. Raises
@@ -37,13 +37,13 @@ async def make_users(settings: Settings, stores: Iterable[Store], passwords: Pat
     return made
 
 
-async def _make_user(settings: Settings, store: Store, access: Access, password: str) -> None:
+async def _make_user(settings: Settings, store: StoreServer, access: Access, password: str) -> None:
     match store:
-        case Store.MYSQL:
+        case StoreServer.MYSQL:
             await create_mysql_user(settings.database, access, password=password)
-        case Store.MINIO:
+        case StoreServer.MINIO:
             create_minio_user(settings.objects, access, password=password)
-        case Store.MILVUS:
+        case StoreServer.MILVUS:
             create_milvus_user(settings.vectors, access, password=password)
 
 

@@ -27,7 +27,7 @@ class Access(StrEnum):
         return f"twinlens_{'reader' if self is Access.READ else 'writer'}"
 
 
-class Store(StrEnum):
+class StoreServer(StrEnum):
     """The servers that have users of ours."""
 
     MYSQL = "mysql"

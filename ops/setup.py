@@ -11,7 +11,7 @@ import structlog
 
 from imaging.model_spec import load_spec
 from ops.grants import make_users, share_milvus_privileges
-from ops.privileges import Store
+from ops.privileges import StoreServer
 from schemas.collection import view_collections
 from schemas.settings import Settings
 from stores.broker.topics import ensure_topics
@@ -35,7 +35,7 @@ class SetUp(NamedTuple):
     users: dict[str, list[str]]
 
 
-async def run_setup(settings: Settings, users: Collection[Store] = (), passwords: Path = Path()) -> SetUp:
+async def run_setup(settings: Settings, users: Collection[StoreServer] = (), passwords: Path = Path()) -> SetUp:
     """Topics, tables, collection, buckets: each waits for its server; then the users, on the servers that are said.
 
     ``passwords``: see ``make_users``. Raises Outage, ConfigurationError, OSError.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.commands.common import AsJson, importing, print_json, process
-from ops.privileges import Store
+from ops.privileges import StoreServer
 from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Role(StrEnum):
 
 
 Users = Annotated[
-    list[Store] | None,
+    list[StoreServer] | None,
     typer.Option(help="Also create there the users of workers and query service, as `grants` does; may be repeated."),
 ]
 Passwords = Annotated[
