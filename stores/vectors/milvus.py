@@ -53,8 +53,15 @@ class MilvusConnection:
         async with self._opening:
             if self._client is None:
                 settings, token = self._settings, self._settings.token.get_secret_value()
-                # Not a shared connection: pymilvus would keep that one open after close().
-                client = AsyncMilvusClient(uri=settings.uri, token=token, timeout=settings.timeout_s, dedicated=True)
+                # Not a shared connection, neither pymilvus's nor gRPC's: both keep that one open after close(), and
+                # Milvus Lite turns away who pings an idle one, so that whoever connected next would be told so.
+                client = AsyncMilvusClient(
+                    uri=settings.uri,
+                    token=token,
+                    timeout=settings.timeout_s,
+                    dedicated=True,
+                    grpc_options={"grpc.use_local_subchannel_pool": 1},
+                )
                 await client.get_server_version(**ONE_TRY)
                 self._client = client
         return self._client

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -11,6 +13,8 @@ import pytest_asyncio
 
 from schemas.collection import MAX_VECTOR_ID
 from schemas.errors import ConfigurationError, VectorIndexOutage
+from schemas.settings import VectorSettings
+from stores.vectors.milvus import MilvusVectors
 from stores.vectors.ports import VectorEntry, VectorIndex
 from tests.harness.vectors import DIMENSION, MODEL, all_ids, entries, random_ids, vectors
 from tests.harness.waiting import until
@@ -311,3 +315,21 @@ async def test_a_collection_of_another_model_is_not_taken_for_ones_own(index: Ve
     await index.ensure_collection(model_name=OTHER, dimension=DIMENSION)
     assert (await index.live()).name == name
     await index.drop(f"{name}_never_made")
+
+
+async def test_a_new_connection_has_nothing_of_one_before(milvus_lite: str) -> None:
+    """Milvus Lite turns away who pings an idle connection, as gRPC does for a while after it was closed: a connection
+    that took over from such a one would be told so.
+    """
+    seen: list[set[Path]] = []
+    for _ in range(2):
+        index = MilvusVectors(VectorSettings(uri=milvus_lite, alias=f"t{secrets.token_hex(6)}"))
+        await index.ensure_collection(model_name=MODEL, dimension=DIMENSION)
+        seen.append(open_sockets())
+        await index.close()
+    assert seen[1] - seen[0]
+
+
+def open_sockets() -> set[Path]:
+    """The sockets of this process."""
+    return {each.readlink() for each in Path("/proc/self/fd").iterdir() if each.is_socket()}
