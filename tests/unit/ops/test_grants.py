@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from ops import grants
 from ops.cli import app
 from ops.grants import make_users
-from ops.privileges import Access, Store, mysql_statements
+from ops.privileges import Access, StoreServer, mysql_statements
 from schemas.settings import Settings
 
 
@@ -47,7 +47,7 @@ async def test_setup_makes_both_users_on_each_server_with_their_own_passwords(
     for server in ("mysql", "minio", "milvus"):
         for kind in ("writer", "reader"):
             (tmp_path / f"{server}_{kind}_password").write_text(f"{server}-{kind}\n", encoding="utf-8")
-    users = await make_users(Settings(), (Store.MYSQL, Store.MILVUS), tmp_path)
+    users = await make_users(Settings(), (StoreServer.MYSQL, StoreServer.MILVUS), tmp_path)
     assert users == {server: ["twinlens_writer", "twinlens_reader"] for server in ("mysql", "milvus")}
     assert made == [
         (server, access, f"{server}-{kind}")
