@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from ops.grants import create_milvus_user, create_minio_user, create_mysql_user, share_milvus_privileges
 from ops.privileges import Access
+from schemas.collection import view_collections
 from schemas.errors import TwinlensError
 from schemas.records import ObjectRef
 from schemas.settings import DatabaseSettings, ObjectSettings, VectorSettings
@@ -34,6 +35,7 @@ from stores.catalog.reading.sql import SqlCatalogReader
 from stores.objects.s3 import S3Objects
 from stores.vectors.milvus import MilvusVectors
 from stores.vectors.ports import VectorEntry
+from stores.vectors.views import VectorsWithViews
 from tests.harness.commands import undocumented
 from tests.harness.stack.cleanup import remove_user
 from tests.harness.stack.fixtures import Servers
@@ -316,3 +318,37 @@ async def test_milvus_reader_searches_and_can_not_write(guarded_milvus: str) -> 
     await _assert_shared(administrator, reader, writer)
     await reader.close()
     await writer.close()
+
+
+async def test_milvus_users_reach_views(guarded_milvus: str) -> None:
+    """Who was made before there were views may use them once they are shared, and who is made afterwards likewise.
+
+    Both are told which there are, also while there is none.
+    """
+    administrator = VectorSettings.model_validate({"uri": guarded_milvus, "token": "root:Milvus"})
+    root = MilvusVectors(administrator)
+    await root.ensure_collection(model_name="sscd", dimension=512)
+    writer, reader = (_with_views(administrator, access) for access in (Access.WRITE, Access.READ))
+    create_milvus_user(administrator, Access.WRITE, password=PASSWORD)
+    assert await writer.layout() == "none"
+    await VectorsWithViews(root, "quarters").ensure_collection(model_name="sscd", dimension=512)
+    for name in view_collections("twinlens_sscd", "quarters"):
+        share_milvus_privileges(administrator, "twinlens_sscd", name)
+    create_milvus_user(administrator, Access.READ, password=PASSWORD)
+    await writer.check()
+    assert await writer.layout() == await reader.layout() == "quarters"
+    await writer.upsert([VectorEntry(1, "b", -_vector(), [_vector()] * 4)])
+    [[hit]] = await reader.search_all([_vector()], limit=5, strong=True)
+    assert hit.vector_id == 1
+    assert hit.cosine == pytest.approx(1, abs=1e-5)
+    with pytest.raises(TwinlensError):
+        await reader.delete([1])
+    await writer.delete([1])
+    assert await reader.known([1]) == set()
+    await root.close()
+
+
+def _with_views(administrator: VectorSettings, access: Access) -> VectorsWithViews:
+    """The index as the user of a role sees it."""
+    token = f"{access.user}:{PASSWORD}"
+    return VectorsWithViews(MilvusVectors(VectorSettings.model_validate({"uri": administrator.uri, "token": token})))
