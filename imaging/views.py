@@ -32,6 +32,8 @@ _PLACES: Final = 4
 _TALL: Final = 2.0
 """From this ratio of its sides on a picture is cut into square tiles."""
 _MOST_TILES: Final = 8
+_SMALLEST_SIDE: Final = 64
+"""Pixels of the shorter side from which on a part shows more than the whole does."""
 _LOOKED_AT: Final = 256
 """Pixels of the longer side of what a frame is looked for on."""
 _CONTENT_GRIDS: Final[Mapping[ViewLayout, tuple[float, int]]] = {"quarters": (0.6, 2), "ninths": (0.5, 3)}
@@ -66,12 +68,12 @@ class View:
 
 def views(raster: Raster, pixels: PixelSpec, *, parts: bool = False) -> list[View]:
     """The whole picture first, then what a frame surrounds; with `parts`, also parts in sixteen places, or tiles of a
-    long picture. The raster was read at `pixels.reduced_size`.
+    long picture, unless it is tiny. The raster was read at `pixels.reduced_size`.
     """
     boxes = [("whole", WHOLE)]
     framed = frame(raster.rgb)
     boxes += [("framed", framed)] if framed is not None else []
-    if parts:
+    if parts and min(raster.width, raster.height) >= _SMALLEST_SIDE:
         long = max(raster.width, raster.height) >= _TALL * min(raster.width, raster.height)
         boxes += [("tile", box) for box in _tiles(raster)] if long else [("part", box) for box in grid(_SHARE, _PLACES)]
     return [View(name, box, _cut(raster, box, pixels)) for name, box in boxes]

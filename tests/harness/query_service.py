@@ -45,8 +45,8 @@ class Installation:
 
 
 @contextmanager
-def installation(at: Addresses, pictures: Mapping[str, bytes]) -> Iterator[Installation]:
-    """Pictures (bytes by key), indexed with the real model on MinIO, MariaDB and Milvus, and all taken away afterwards.
+def installation(at: Addresses, pictures: Mapping[str, bytes], *, model: str = "sscd") -> Iterator[Installation]:
+    """Pictures (bytes by key), indexed with this model on MinIO, MariaDB and Milvus, and all taken away afterwards.
 
     The first picture lies under a second key too; one object more was rejected.
     """
@@ -56,8 +56,13 @@ def installation(at: Addresses, pictures: Mapping[str, bytes]) -> Iterator[Insta
     administrator = {"endpoint": at.s3, "access_key": at.access_key, "secret_key": at.secret_key, "buckets": [name]}
     try:
         create_minio_user(ObjectSettings.model_validate(administrator), Access.READ, user=name, password=PASSWORD)
-        in_own_loop(_index(at, name, pictures))
-        yield Installation(_environment(at, name), name, pictures, ("copies/one.jpg", next(iter(pictures))))
+        in_own_loop(_index(at, name, pictures, model))
+        yield Installation(
+            {**_environment(at, name), "TWINLENS_MODEL__SPEC": model},
+            name,
+            pictures,
+            ("copies/one.jpg", next(iter(pictures))),
+        )
     finally:
         remove_user(at, name)
         remove_bucket(s3_client(at), name)
@@ -73,7 +78,7 @@ def painted(folder: Path, count: int) -> dict[str, bytes]:
     return {key: path.read_bytes() for key, path in zip(keys, paths, strict=False)}
 
 
-async def _index(at: Addresses, name: str, pictures: Mapping[str, bytes]) -> None:
+async def _index(at: Addresses, name: str, pictures: Mapping[str, bytes], model: str) -> None:
     url = at.database_url(name)
     engine = create_engine(DatabaseSettings.model_validate({"url": url}))
     objects = S3Objects(
@@ -82,7 +87,7 @@ async def _index(at: Addresses, name: str, pictures: Mapping[str, bytes]) -> Non
         )
     )
     vectors = MilvusVectors(VectorSettings.model_validate({"uri": at.milvus, "alias": name}))
-    embedder = OnnxEmbedder(load_spec("sscd"), threads=2)
+    embedder = OnnxEmbedder(load_spec(model), threads=2)
     await vectors.ensure_collection(model_name=embedder.model_name, dimension=embedder.dimension)
     writer = IndexWriter(engine, objects, vectors, embedder, name)
     await writer.open()

@@ -21,11 +21,13 @@ EXAMPLES_PER_ROUTE = 10
 
 @pytest.fixture(scope="module")
 def api(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The service on a small library."""
+    """The service on a small library, with time enough: the heaviest of requests by the hundred, beside other tests."""
     pictures = painted(tmp_path_factory.mktemp("gallery"), 6)
     with (
-        installation(servers.need("minio", "mariadb", "milvus"), pictures) as library,
-        service(library.environment, tmp_path_factory.mktemp("api")) as running,
+        installation(servers.need("minio", "mariadb", "milvus"), pictures, model="sscd_distilled") as library,
+        service(
+            {**library.environment, "TWINLENS_API__REQUEST_TIMEOUT_S": "300"}, tmp_path_factory.mktemp("api")
+        ) as running,
     ):
         yield running
 
@@ -36,7 +38,7 @@ def test_no_route_answers_anything_undocumented(api: Service, tmp_path: Path) ->
     done = subprocess.run(
         [
             str(Path(sys.executable).with_name("schemathesis")), "run", f"{api.url}/openapi.json",
-            "--checks", ",".join(CHECKS), "--max-examples", str(EXAMPLES_PER_ROUTE), "--request-timeout", "60",
+            "--checks", ",".join(CHECKS), "--max-examples", str(EXAMPLES_PER_ROUTE), "--request-timeout", "300",
             "--generation-database", ":memory:", "--no-color",
         ],
         capture_output=True, text=True, check=False, timeout=850, cwd=tmp_path,

@@ -77,6 +77,12 @@ def test_long_pictures_are_cut_into_tiles(size: tuple[int, int], count: int) -> 
     assert all(one[end] > other[start] for one, other in pairwise(boxes))
 
 
+@pytest.mark.parametrize("size", [(1, 1), (63, 200), (200, 63)])
+def test_a_tiny_picture_is_seen_as_a_whole(size: tuple[int, int]) -> None:
+    """Its parts, of a few pixels each, would cost as much as those of any other picture and show nothing."""
+    assert {view.name for view in seen(PICTURE.resize(size), parts=True)} <= {"whole", "framed"}
+
+
 def test_a_part_shows_what_is_there() -> None:
     """The pixels of a view are those of the picture that is cut out of it."""
     coloured = Image.new("RGB", (400, 400), "red")
