@@ -14,6 +14,7 @@ from bench.accuracy.measure import Figures, Laboratory, all_figures
 from bench.accuracy.methods import HASHES, model
 from bench.accuracy.searching import Outcome
 from bench.photographs import SUFFIXES
+from schemas.collection import VIEWS
 
 _MODULES = {"phash": "imagehash", "pdq": "pdqhash"}
 
@@ -28,6 +29,9 @@ def main() -> None:
     parser.add_argument("--absent", type=int, default=200, help="photographs that are searched for and hidden")
     parser.add_argument("--negatives", type=int, default=20, help="hard negatives of each kind")
     parser.add_argument("--half", type=Half, default=Half.BOTH, choices=list(Half), help="photographs searched for")
+    parser.add_argument(
+        "--content-views", default="none", choices=[*VIEWS], help="views of the references, as by index.views"
+    )
     parser.add_argument("--no-parts", action="store_true", help="leave out the views of queries, which take most time")
     parser.add_argument("--no-hashes", action="store_true", help="leave out perceptual hashes")
     arguments = parser.parse_args()
@@ -45,7 +49,7 @@ def main() -> None:
         report.save_misses(corpus, figures, outcomes, arguments.out / "worst")
 
     for name in arguments.models.split(","):
-        all_figures(laboratory, model(name), told, parts=not arguments.no_parts)
+        all_figures(laboratory, model(name, arguments.content_views), told, parts=not arguments.no_parts)
     for name, method in {} if arguments.no_hashes else HASHES.items():
         if find_spec(_MODULES[name]) is not None:
             all_figures(laboratory, method, told, parts=False)

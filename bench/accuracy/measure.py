@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
+from numpy.typing import NDArray
 
 import bench.accuracy.methods
 import imaging.comparing
@@ -82,19 +83,20 @@ class Laboratory:
             for search, seen in zip(self.corpus.searches(), queries, strict=True)
         ]
 
-    def _references(self, method: Method) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    def _references(self, method: Method) -> NDArray[np.float32]:
+        """The vectors of all references, of as many views each [r, v, d]."""
         seen = self.cache.all(
             f"{method.name}-references",
             range(self.corpus.references),
-            lambda number: method.describe(self.corpus.reference(number), False),  # noqa: FBT003 -- named by its type
+            lambda number: method.describe_content(self.corpus.reference(number)),
             (*method.made_by, *CORPUS[1:]),
         )
-        return np.concatenate([each.vectors[:1] for each in seen])
+        return np.stack(seen)
 
     def queries(self, method: Method, *, parts: bool) -> list[Seen]:
         """The vectors of all queries."""
         return self.cache.all(
-            f"{method.name}-{'parts' if parts else 'whole'}",
+            f"{method.network}-{'parts' if parts else 'whole'}",
             self.corpus.searches(),
             lambda search: method.describe(self.corpus.query(search), parts),
             (*method.made_by, *CORPUS),

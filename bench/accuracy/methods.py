@@ -23,7 +23,8 @@ from imaging.limits import DecodeLimits
 from imaging.local_features import Closeness
 from imaging.model_spec import load_spec
 from imaging.raster import read
-from imaging.views import views
+from imaging.views import decode_content, views
+from schemas.collection import ViewLayout
 
 CORPUS: Final[tuple[ModuleType, ...]] = (bench.accuracy.corpus, bench.accuracy.screens, bench.accuracy.transforms)
 LIMITS: Final = DecodeLimits()
@@ -43,22 +44,29 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """`describe` makes vectors of a file, of the whole or also of its parts; `made_by` is what they depend on."""
+    """`describe` makes vectors of a query's file, of the whole or also of its parts, `describe_content` of a
+    reference's: of the whole first, then of its views. `made_by` is what they depend on; methods of one `network` have
+    the same vectors of queries.
+    """
 
     name: str
+    network: str
     describe: Callable[[bytes, bool], Seen]
+    describe_content: Callable[[bytes], Vectors]
     copy_threshold: float
     made_by: tuple[object, ...] = ()
     floor: float = 0.0
 
 
-def model(name: str) -> Method:
-    """A built-in model, or a spec file."""
+def model(name: str, layout: ViewLayout = "none") -> Method:
+    """A built-in model, or a spec file, and which views of the references are indexed beside the whole."""
     spec = load_spec(name)
     embedder = OnnxEmbedder(spec, 1)
     return Method(
+        spec.id if layout == "none" else f"{spec.id} and {layout}",
         spec.id,
         lambda data, parts: _embedded(embedder, data, parts=parts),
+        lambda data: _embedded_content(embedder, data, layout),
         spec.copy_threshold,
         (spec.name, imaging.decoding, imaging.views),
         spec.floor,
@@ -70,18 +78,28 @@ def _embedded(embedder: Embedder, data: bytes, *, parts: bool) -> Seen:
     return Seen(tuple(view.name for view in seen), embedder.embed([view.pixels for view in seen]))
 
 
-def _hashed(bits: NDArray[np.bool_]) -> Seen:
-    """Bits as a unit vector: the share of equal ones is (1 + product) / 2."""
-    return Seen(("whole",), unit_rows(np.where(bits.ravel(), 1.0, -1.0).astype(np.float32)[None]))
+def _embedded_content(embedder: Embedder, data: bytes, layout: ViewLayout) -> Vectors:
+    content = decode_content(data, LIMITS, embedder.pixel_spec, layout)
+    return embedder.embed([content.pixels, *content.views])
 
 
-def _phash(data: bytes, parts: bool) -> Seen:  # noqa: ARG001 -- a hash is of the whole
+def _hash(name: str, hashed: Callable[[bytes], Vectors], copy_threshold: float) -> Method:
+    """A hash is of the whole, of queries and references alike."""
+    return Method(name, name, lambda data, _: Seen(("whole",), hashed(data)), hashed, copy_threshold)
+
+
+def _hashed(bits: NDArray[np.bool_]) -> Vectors:
+    """Bits as a unit vector [1, d]: the share of equal ones is (1 + product) / 2."""
+    return unit_rows(np.where(bits.ravel(), 1.0, -1.0).astype(np.float32)[None])
+
+
+def _phash(data: bytes) -> Vectors:
     import imagehash
 
     return _hashed(np.asarray(imagehash.phash(_opened(data)).hash))
 
 
-def _pdq(data: bytes, parts: bool) -> Seen:  # noqa: ARG001 -- likewise
+def _pdq(data: bytes) -> Vectors:
     import pdqhash
 
     bits, _ = pdqhash.compute(np.asarray(_opened(data)))
@@ -95,8 +113,8 @@ def _opened(data: bytes) -> Image.Image:
 
 HASHES: Mapping[str, Method] = {
     # The distances are those that the makers advise: 10 of 64 bits, and 31 of 256.
-    "phash": Method("phash", _phash, 100 * (1 - 2 * 10 / 64)),
-    "pdq": Method("pdq", _pdq, 100 * (1 - 2 * 31 / 256)),
+    "phash": _hash("phash", _phash, 100 * (1 - 2 * 10 / 64)),
+    "pdq": _hash("pdq", _pdq, 100 * (1 - 2 * 31 / 256)),
 }
 """Perceptual hashes, from the dependency group `accuracy`."""
 

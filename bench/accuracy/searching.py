@@ -70,8 +70,12 @@ class Precision:
 
 
 def nearest(query: NDArray[np.float32], references: NDArray[np.float32], search: Search) -> Outcome:
-    """The best hits of a query of one or more views [v, d]: a reference's score is that of the view nearest to it."""
-    scores = (query @ references.T).max(axis=0)
+    """The best hits of a query of one or more views [q, d] among references of one or more [r, v, d]: a reference's
+    score is that of the two views that are nearest to each other.
+    """
+    count, views, dimension = references.shape
+    products = query @ references.reshape(-1, dimension).T
+    scores = products.reshape(-1, count, views).max(axis=(0, 2))
     scores[list(search.hidden)] = -1
     best = np.argsort(-scores, kind="stable")[:DEPTH]
     hits = tuple(Candidate(int(each), 100 * max(0.0, float(scores[each]))) for each in best)

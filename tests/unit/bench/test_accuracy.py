@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from bench.accuracy.corpus import ABSENT, Corpus, Half, Search
 from bench.accuracy.measure import Figures, Laboratory, all_figures
 from bench.accuracy.methods import model
 from bench.accuracy.searching import Candidate, Outcome, nearest, precision, shares, threshold, verified
-from bench.accuracy.transforms import TRANSFORMS
+from bench.accuracy.transforms import TRANSFORMS, as_jpeg
 from imaging.local_match import LocalMatch
 from ops.gallery import make_gallery
+from ops.gallery.make import paint
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,7 @@ def test_what_was_computed_is_kept(laboratory: Laboratory, told: dict[str, Figur
     def refuse(*_: object) -> object:
         raise AssertionError("embedded again")
 
-    again = type(method)(method.name, refuse, method.copy_threshold, method.made_by)  # type: ignore[arg-type]
+    again = replace(method, describe=refuse)  # type: ignore[arg-type]
     kept = laboratory.queries(again, parts=True)
     assert len(kept) == len(laboratory.corpus.searches())
 
@@ -109,12 +111,27 @@ def _match(*, copy: bool) -> LocalMatch:
 
 
 def test_a_reference_s_score_is_that_of_the_nearest_view() -> None:
-    """Views are searched for together, and what is hidden isn't found."""
-    references = np.eye(4, dtype=np.float32)
+    """Views of the query are searched for together, among all views of the references; what is hidden isn't found."""
+    wholes = np.eye(4, dtype=np.float32)[:, np.newaxis]
     views = np.asarray([[0.6, 0.8, 0, 0], [0, 0, 1, 0]], np.float32)
-    hits = nearest(views, references, Search("identity", 0, None, hidden=(2,))).hits
-    assert [hit.reference for hit in hits[:2]] == [1, 0]
-    assert [round(hit.score) for hit in hits[:2]] == [80, 60]
+    hits = nearest(views, wholes, Search("identity", 0, None, hidden=(2,))).hits
+    assert [(hit.reference, round(hit.score)) for hit in hits[:2]] == [(1, 80), (0, 60)]
+    with_views = np.concatenate([wholes, wholes[[3, 2, 1, 0]]], axis=1)
+    hits = nearest(views, with_views, Search("identity", 0, None, hidden=(2,))).hits
+    assert [(hit.reference, round(hit.score)) for hit in hits[:3]] == [(1, 100), (0, 60), (3, 60)]
+
+
+def test_a_crop_is_nearest_to_a_view() -> None:
+    """With views of the references a crop's own has a higher score than without, by the code that indexes."""
+    picture = paint(9, 0)[1].convert("RGB")
+    crop = picture.crop((0, 0, picture.width // 2, picture.height // 2))
+    whole, ninths = (model("sscd_distilled", layout) for layout in ("none", "ninths"))
+    query = whole.describe(as_jpeg(crop, 90), False).vectors[:1]  # noqa: FBT003 -- named by its type
+    contents = [method.describe_content(as_jpeg(picture, 90)) for method in (whole, ninths)]
+    assert [len(each) for each in contents] == [1, 10]
+    assert np.array_equal(contents[0][0], contents[1][0])
+    of_whole, of_views = (float((query @ each.T).max()) for each in contents)
+    assert of_views > of_whole + 0.2
 
 
 def test_verified_copies_come_first() -> None:
