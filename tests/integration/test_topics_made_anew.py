@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tests.harness.live import QUICK, WITHOUT_RECONCILE, Live, until
 from tests.harness.pictures import picture
 from tests.harness.producers import outcomes, put, send, wait_for_outcomes
 from tests.harness.reading import read_topic
+from tests.harness.stack.minio import EventRoute
 from tests.harness.stack.stack import Addresses
 from tests.harness.waiting import until as until_async
 from tests.integration.faults import as_text, committed
@@ -23,13 +25,18 @@ from tests.integration.faults import as_text, committed
 pytestmark = pytest.mark.timeout(300)
 
 ROLES = ("ingest", "requests", "index")
-ROUTES = 2
 
 
 @pytest.fixture
-def live(all_servers: Addresses, twinlens_env: dict[str, str], tmp_path: Path) -> Iterator[Live]:
-    """An installation of this test's own, set up but not started; nothing is compared by itself."""
-    live = Live(all_servers, {**twinlens_env, **QUICK, **WITHOUT_RECONCILE}, tmp_path)
+def live(
+    all_servers: Addresses, twinlens_env: dict[str, str], event_route: EventRoute, tmp_path: Path
+) -> Iterator[Live]:
+    """An installation of this test's own, set up but not started; nothing is compared by itself.
+
+    Only MinIO's durable target announces: the quick one loses events for a while after a topic of its was deleted.
+    """
+    once = {"TWINLENS_OBJECTS__NOTIFICATION_ARNS": json.dumps([event_route.durable_arn])}
+    live = Live(all_servers, {**twinlens_env, **QUICK, **WITHOUT_RECONCILE, **once}, tmp_path)
     live.application.setup()
     yield live
     live.stop()
@@ -71,7 +78,7 @@ def test_all_goes_on_in_other_topics_made_anew(live: Live) -> None:
     assert ingest is not None
     os.kill(ingest, signal.SIGSTOP)
     live.put("lost.png", picture(51))
-    until(lambda: _announcements(live, "lost.png") >= ROUTES, "both of MinIO's targets have announced it")
+    until(lambda: _is_announced(live, "lost.png"), "MinIO has announced it")
     asyncio.run(_delete(live, "bucket-events", "image-requests", "request-outcomes", "image-changes"))
     live.application.setup()
     os.kill(ingest, signal.SIGCONT)
@@ -82,9 +89,9 @@ def test_all_goes_on_in_other_topics_made_anew(live: Live) -> None:
     until(lambda: _settled(live), "all is told, the lost event too")
 
 
-def _announcements(live: Live, key: str) -> int:
+def _is_announced(live: Live, key: str) -> bool:
     events = asyncio.run(read_topic(live.place, "bucket-events"))
-    return sum(key.encode() in (value or b"") for _, value in events)
+    return any(key.encode() in (value or b"") for _, value in events)
 
 
 def _comparisons(live: Live) -> set[object]:
