@@ -16,7 +16,15 @@ ON_PRIVATE_SERVERS = ("worker_faults", "requests_apart", "scopes", "stack")
 """One after the other, so that each process's private servers needn't run for longer than their tests take."""
 LONGEST_FIRST = (
     *(f"integration/test_{name}" for name in ON_PRIVATE_SERVERS),
-    *("chaos", "e2e", "contracts/test_vector_views", "integration", "contracts/test_vectors", "browser", "interleavings"),
+    *(
+        "chaos",
+        "e2e",
+        "contracts/test_vector_views",
+        "integration",
+        "contracts/test_vectors",
+        "browser",
+        "interleavings",
+    ),
 )
 """What takes minutes must not be what is begun last; the rest follows in its own order."""
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -24,6 +21,7 @@ from tests.chaos.faults import Injector
 from tests.chaos.links import Links
 from tests.chaos.operations import BROKEN_EVERY, Fault, Operation, Plan
 from tests.chaos.relay import LossyRelay
+from tests.harness.command_line import twinlens
 from tests.harness.comparison import Differences
 from tests.harness.live import QUICK, WITHOUT_RECONCILE, Live, until
 from tests.harness.pictures import picture
@@ -311,14 +309,7 @@ class ChaosRun:
 
 
 def _reconcile(live: Live) -> dict[str, Any]:
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("twinlens")), "reconcile", "--json"],
-        env={**os.environ, **live.environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = twinlens("reconcile", "--json", environment=live.environment, seconds=300)
     if done.returncode != 0:
         raise RuntimeError(f"twinlens reconcile ended with {done.returncode}\n{done.stdout}{done.stderr}")
     [report] = json.loads(done.stdout)

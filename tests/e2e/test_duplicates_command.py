@@ -5,30 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 
 from ops.copies import TRANSFORMS
+from tests.harness.command_line import twinlens
 from tests.harness.live import Live, until
 from tests.harness.pictures import picture
 
 
 def duplicates(live: Live, folder: Path, *options: str) -> str:
     """What the command prints."""
-    program = str(Path(sys.executable).with_name("twinlens"))
-    done = subprocess.run(
-        [program, "duplicates", "--bucket", live.bucket, *options],
-        env={**os.environ, **live.environment},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    done = twinlens("duplicates", "--bucket", live.bucket, *options, environment=live.environment, folder=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -16,6 +16,7 @@ import pytest
 from ops.copies import TRANSFORMS
 from schemas.settings import KafkaSettings
 from stores.broker.topics import ensure_topics
+from tests.harness.command_line import twinlens
 from tests.harness.live import Live, until
 from tests.harness.pictures import picture
 from tests.harness.producers import last_snapshots, outcomes
@@ -40,6 +41,13 @@ def run(
         timeout=180,
         check=False,
     )
+
+
+def command(
+    live: Live, *words: str | Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`twinlens` with these words, likewise."""
+    return twinlens(*words, environment={**live.environment, "COLUMNS": "300", **(environment or {})})
 
 
 @contextmanager
@@ -158,7 +166,7 @@ def test_publish_stores_files(live: Live, tmp_path: Path) -> None:
     files = {"a.png": picture(40_010), "sub/b.png": picture(40_011), "sub/ü c.png": picture(40_012)}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    done = run(live, TWINLENS, "publish", tmp_path, "--prefix", "published/")
+    done = command(live, "publish", tmp_path, "--prefix", "published/")
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert "3/3" in done.stderr
@@ -171,7 +179,7 @@ def test_publish_tells_what_was_refused(live: Live, tmp_path: Path) -> None:
     """The others are stored, and the exit code says that not all were."""
     (tmp_path / "good.png").write_bytes(picture(40_020))
     (tmp_path / "empty.png").write_bytes(b"")
-    done = run(live, TWINLENS, "publish", tmp_path, "--prefix", "partly/")
+    done = command(live, "publish", tmp_path, "--prefix", "partly/")
     assert done.returncode == NOT_ALL
     assert "empty.png: refused: the picture has no bytes" in done.stderr
     assert "1 stored, 1 not" in done.stderr
@@ -182,21 +190,21 @@ def test_publish_sends_nothing_if_a_file_is_too_big(live: Live, tmp_path: Path) 
     (tmp_path / "good.png").write_bytes(picture(40_030))
     with (tmp_path / "huge.png").open("wb") as huge:
         huge.truncate(17 * 1024 * 1024)
-    done = run(live, TWINLENS, "publish", tmp_path, "--prefix", "toobig/")
+    done = command(live, "publish", tmp_path, "--prefix", "toobig/")
     assert done.returncode == ERROR
     assert "huge.png has 17,825,792 bytes, and a message holds 16,777,216" in done.stderr
     assert "twinlens add" in done.stderr
     assert not list(live.s3.list_objects(live.bucket, prefix="toobig/"))
 
 
-@pytest.mark.parametrize("command", ["publish", "watch"])
-def test_no_broker_is_told_soon(live: Live, tmp_path: Path, command: str) -> None:
+@pytest.mark.parametrize("name", ["publish", "watch"])
+def test_no_broker_is_told_soon(live: Live, tmp_path: Path, name: str) -> None:
     """With its address, instead of waiting for ever."""
     file = tmp_path / "a.png"
     file.write_bytes(picture(40_040))
     nowhere = {"TWINLENS_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"}
     began = time.monotonic()
-    done = run(live, TWINLENS, command, *([file] if command == "publish" else []), environment=nowhere)
+    done = command(live, name, *([file] if name == "publish" else []), environment=nowhere)
     assert done.returncode == ERROR, done.stderr
     assert f"nothing is at {nowhere['TWINLENS_KAFKA__BOOTSTRAP_SERVERS']}" in done.stderr
     assert time.monotonic() - began < 60
@@ -208,10 +216,10 @@ def test_publish_says_when_nobody_answers(live: Live, topic_prefix: str, tmp_pat
     file.write_bytes(picture(40_050))
     kafka = KafkaSettings(bootstrap_servers=live.place.kafka, topic_prefix=topic_prefix, partitions=2)
     environment = {"TWINLENS_KAFKA__TOPIC_PREFIX": topic_prefix}
-    missing = run(live, TWINLENS, "publish", file, environment=environment)
+    missing = command(live, "publish", file, environment=environment)
     assert missing.returncode == ERROR, missing.stderr
     assert "twinlens setup`" in missing.stderr
     in_own_loop(ensure_topics(kafka))
-    unanswered = run(live, TWINLENS, "publish", file, "--timeout", "2", environment=environment)
+    unanswered = command(live, "publish", file, "--timeout", "2", environment=environment)
     assert unanswered.returncode == ERROR, unanswered.stderr
     assert "1 of 1 requests have had no outcome for 2 s" in unanswered.stderr

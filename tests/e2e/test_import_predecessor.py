@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
-import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from schemas.exit_codes import ExitCode
+from tests.harness.command_line import twinlens
 from tests.harness.live import Live, until
 from tests.harness.pictures import picture
 from tests.harness.stack.cleanup import in_own_loop
@@ -61,17 +60,10 @@ def import_predecessor(
     """Run the command, with the predecessor's credentials in the environment."""
     objects = {name: live.environment[f"TWINLENS_OBJECTS__{name}"] for name in ("ENDPOINT", "ACCESS_KEY", "SECRET_KEY")}
     environment = {f"TWINLENS_PREDECESSOR_{name}": value for name, value in objects.items()}
-    return subprocess.run(
-        [
-            str(Path(sys.executable).with_name("twinlens")),
-            *("import-predecessor", "--source-bucket", bucket, "--prefix", "imported/", *options),
-        ],
-        env={**os.environ, **live.environment, **environment, "TWINLENS_PREDECESSOR_DATABASE": database},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
+    return twinlens(
+        *("import-predecessor", "--source-bucket", bucket, "--prefix", "imported/", *options),
+        environment={**live.environment, **environment, "TWINLENS_PREDECESSOR_DATABASE": database},
+        folder=folder,
     )
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx
 
+from tests.harness.command_line import run
+
 TWINLENS = [sys.executable, "-m", "ops.cli"]
 REPOSITORY = Path(__file__).parents[2]
 START_S = 300
@@ -43,16 +45,8 @@ class Up:
         self, *arguments: str | Path, data: bool = True, settings: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Another command, from another terminal; with ``data`` it is told which folder."""
-        command = [*TWINLENS, *map(str, arguments), *(["--data", str(self.data)] if data else [])]
-        return subprocess.run(
-            command,
-            env={**self.environment, **(settings or {})},
-            cwd=self.data.parent,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        words = [*map(str, arguments), *(["--data", str(self.data)] if data else [])]
+        return run(words, {**self.environment, **(settings or {})}, folder=self.data.parent, seconds=120)
 
     def ended(self) -> int:
         """Wait for its end; the exit code."""

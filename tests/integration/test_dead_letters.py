@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from tests.harness.command_line import twinlens
 from tests.harness.live import QUICK, Live, until
 from tests.harness.pictures import picture
 from tests.harness.reading import read_topic
@@ -32,23 +30,16 @@ def live(all_servers: Addresses, twinlens_env: dict[str, str], tmp_path: Path) -
     live.stop()
 
 
-def twinlens(live: Live, *arguments: str, code: int = 0) -> str:
+def printed(live: Live, *arguments: str, code: int = 0) -> str:
     """What the command prints."""
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("twinlens")), *arguments],
-        env={**os.environ, **live.environment, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = twinlens(*arguments, environment={**live.environment, "COLUMNS": "200"})
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + (done.stderr if code else "")
 
 
 def letters(live: Live, *arguments: str) -> list[dict[str, Any]]:
     """The letters that `list --json` prints."""
-    return [json.loads(line) for line in twinlens(live, "dead-letters", "list", "--json", *arguments).splitlines()]
+    return [json.loads(line) for line in printed(live, "dead-letters", "list", "--json", *arguments).splitlines()]
 
 
 def send(live: Live, topic: str, key: bytes, value: bytes | None, headers: Mapping[str, bytes] | None = None) -> None:
@@ -86,10 +77,10 @@ def test_a_message_that_nobody_understands_is_kept_replayed_and_dropped(live: Li
     assert [letter["key"] for letter in letters(live, "--topic", "contents")] == ["null"]
     assert [letter["key"] for letter in letters(live, "--stage", "index", "--since", "1h")] == ["null"]
     assert letters(live, "--error-type", "Nothing") == []
-    assert "100" not in twinlens(live, "dead-letters", "show", garbage["id"])
+    assert "100" not in printed(live, "dead-letters", "show", garbage["id"])
 
-    assert "replayed 1" in twinlens(live, "dead-letters", "replay", garbage["id"])
-    assert "replayed 0" in twinlens(live, "dead-letters", "replay", garbage["id"])
+    assert "replayed 1" in printed(live, "dead-letters", "replay", garbage["id"])
+    assert "replayed 0" in printed(live, "dead-letters", "replay", garbage["id"])
     until(lambda: len(letters(live, "--key", "bad")) == 1, "it can't be understood the second time either")
     [again] = letters(live, "--key", "bad")
     assert again["id"] != garbage["id"]
@@ -97,7 +88,7 @@ def test_a_message_that_nobody_understands_is_kept_replayed_and_dropped(live: Li
     sent = [value for _, value in asyncio.run(read_topic(live.place, "bucket-events"))]
     assert sent.count(GARBAGE) == 2
 
-    twinlens(live, "dead-letters", "drop", "--all")
+    printed(live, "dead-letters", "drop", "--all")
     assert letters(live) == []
     everything = letters(live, "--resolved")
     assert sorted(letter["resolution"] for letter in everything) == ["dropped", "dropped", "dropped", "replayed"]
@@ -106,11 +97,11 @@ def test_a_message_that_nobody_understands_is_kept_replayed_and_dropped(live: Li
 
 def test_commands_refuse_what_makes_no_sense(live: Live) -> None:
     """Wrong ids, filters with ids and nothing at all are answered with one clear line."""
-    assert "looks like 3:17" in twinlens(live, "dead-letters", "show", "abc", code=2)
-    assert "no dead letter 0:99" in twinlens(live, "dead-letters", "replay", "0:99", code=2)
-    assert "--all" in twinlens(live, "dead-letters", "drop", code=2)
-    assert "is no time" in twinlens(live, "dead-letters", "list", "--since", "soon", code=2)
-    assert "--rejected" in twinlens(live, "retry", code=2)
+    assert "looks like 3:17" in printed(live, "dead-letters", "show", "abc", code=2)
+    assert "no dead letter 0:99" in printed(live, "dead-letters", "replay", "0:99", code=2)
+    assert "--all" in printed(live, "dead-letters", "drop", code=2)
+    assert "is no time" in printed(live, "dead-letters", "list", "--since", "soon", code=2)
+    assert "--rejected" in printed(live, "retry", code=2)
 
 
 def test_rejected_pictures_are_tried_again_on_request(live: Live) -> None:
@@ -123,7 +114,7 @@ def test_rejected_pictures_are_tried_again_on_request(live: Live) -> None:
     strict.start("ingest", "index")
 
     def listed() -> list[dict[str, Any]]:
-        return [json.loads(line) for line in twinlens(live, "rejected", "--json").splitlines()]
+        return [json.loads(line) for line in printed(live, "rejected", "--json").splitlines()]
 
     until(lambda: len(listed()) == 3, "three are rejected")
     found = {entry["key"]: entry for entry in listed()}
@@ -131,14 +122,14 @@ def test_rejected_pictures_are_tried_again_on_request(live: Live) -> None:
     assert found["heavy.bin"]["reason"] == "too_many_bytes"
     assert found["broken.png"]["reason"].startswith("not_an_image")
     assert all(entry["decided_at"] and entry["attempts"] >= 1 for entry in found.values())
-    assert "wide.png" in twinlens(live, "rejected", "--reason", "too_many_pixels")
+    assert "wide.png" in printed(live, "rejected", "--reason", "too_many_pixels")
     strict.application.stop()
 
     # Asked before anybody works under the new limits: a message that is delivered twice would let it pass as well.
-    assert "another look at 1" in twinlens(live, "retry", "--rejected", "--reason", "too_many_pixels")
+    assert "another look at 1" in printed(live, "retry", "--rejected", "--reason", "too_many_pixels")
     live.start("ingest", "index")
     until(lambda: {entry["key"] for entry in listed()} == {"heavy.bin", "broken.png"}, "the raised limit lets it pass")
-    twinlens(live, "retry", "--rejected")
+    printed(live, "retry", "--rejected")
     until(lambda: all(e["reason"].startswith("not_an_image") for e in listed()), "the others are looked at, too")
     settled = live.settles(broken=[b"no picture at all", b"\x89PNG" + bytes(5000)])
     assert settled.total == 0, settled.as_json()

@@ -17,11 +17,13 @@ from aiokafka import AIOKafkaProducer
 from schemas.settings import KafkaSettings
 from stores.broker.kafka import connection_options
 from tests.harness.certificates import Authority
+from tests.harness.command_line import twinlens
 from tests.harness.commands import undocumented
 from tests.harness.pictures import picture
 from tests.harness.stack.health import answers_ok
 from tests.harness.stack.kafka import kafka_server
-from tests.harness.stack.process import Command, ServerProcess, free_port
+from tests.harness.stack.process import Command, ForkedProcess, ServerProcess, free_port
+from tests.harness.stack.twinlens import AS_MODULE
 
 USER, PASSWORD = "twinlens", "s3cret-of-the-test"
 PROTOCOLS = ("SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -97,25 +99,13 @@ def installation(milvus: str, milvus_alias: str, unique_name: str, tmp_path: Pat
     }
 
 
-def run(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command of Twinlens, run to its end."""
-    return subprocess.run(
-        [TWINLENS, *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_everything_logs_in_as_the_settings_say(
     secured: SecuredKafka, installation: dict[str, str], tmp_path: Path, protocol: str
 ) -> None:
     """Setup, the workers' consumers and outboxes, publish and watch."""
     environment = {**installation, **secured.environment(protocol)}
-    done = run(environment, "setup", "--json")
+    done = twinlens("setup", "--json", environment=environment)
     assert done.returncode == 0, done.stderr
     assert undocumented("setup", done.stdout) == set()
     file = tmp_path / "cat.png"
@@ -126,7 +116,7 @@ def test_everything_logs_in_as_the_settings_say(
             process.launch()
         for process in workers:
             process.wait_ready()
-        published = run(environment, "publish", str(file))
+        published = twinlens("publish", str(file), environment=environment)
         assert published.returncode == 0, published.stderr + workers[1].log_end()
         assert "1 stored, 0 not" in published.stderr
         assert first_change(environment)["state"] == "pending"
@@ -138,9 +128,9 @@ def test_everything_logs_in_as_the_settings_say(
 def worker(role: str, environment: Mapping[str, str], logs: Path) -> ServerProcess:
     """A worker that is not started yet."""
     port = free_port()
-    return ServerProcess(
+    return ForkedProcess(
         role,
-        Command([TWINLENS, "worker", role], {**environment, f"TWINLENS_{role.upper()}__HEALTH_PORT": str(port)}),
+        Command([*AS_MODULE, "worker", role], {**environment, f"TWINLENS_{role.upper()}__HEALTH_PORT": str(port)}),
         log=logs / f"{role}.log",
         is_ready=lambda: answers_ok(f"http://127.0.0.1:{port}/readyz"),
     )
@@ -184,7 +174,7 @@ def test_a_wrong_password_is_told(
     """At once, with the user's name, and never with the password."""
     environment = {**installation, **secured.environment("SASL_SSL", SASL_PASSWORD="wr0ng-one")}
     (tmp_path / "cat.png").write_bytes(picture(1))
-    done = run(environment, *(str(tmp_path / word) if word == "cat.png" else word for word in command))
+    done = twinlens(*(str(tmp_path / word) if word == "cat.png" else word for word in command), environment=environment)
     assert done.returncode == (CONFIGURATION if command[0] in ("setup", "worker") else ERROR), done.stderr
     assert "refuses the login of twinlens by PLAIN" in done.stderr
     assert "wr0ng-one" not in done.stdout + done.stderr
@@ -196,7 +186,7 @@ def test_a_certificate_of_another_ca_is_told(
 ) -> None:
     """The setting that names the trusted CA is named."""
     environment = {**installation, **secured.environment(protocol, SSL_CA_FILE=str(secured.other_ca))}
-    done = run(environment, "setup")
+    done = twinlens("setup", environment=environment)
     assert done.returncode == CONFIGURATION, done.stderr
     assert "is not trusted" in done.stderr
     assert "kafka.ssl_ca_file" in done.stderr
@@ -207,7 +197,7 @@ def test_a_mechanism_that_the_broker_does_not_offer_is_told(
 ) -> None:
     """SCRAM against a broker that knows PLAIN only."""
     environment = {**installation, **secured.environment("SASL_SSL", SASL_MECHANISM="SCRAM-SHA-256")}
-    done = run(environment, "setup")
+    done = twinlens("setup", environment=environment)
     assert done.returncode == CONFIGURATION, done.stderr
     assert "SCRAM-SHA-256" in done.stderr
 
@@ -216,6 +206,6 @@ def test_talking_tls_to_a_plain_listener_is_told(secured: SecuredKafka, installa
     """It may be a broker that is just starting, so it counts as an outage, with the protocol in the words."""
     port = str(secured.ports["SASL_PLAINTEXT"])
     environment = {**installation, **secured.environment("SASL_SSL", BOOTSTRAP_SERVERS=f"127.0.0.1:{port}")}
-    done = run(environment, "watch")
+    done = twinlens("watch", environment=environment)
     assert done.returncode == ERROR, done.stderr
     assert f"no Kafka broker answers at 127.0.0.1:{port} by SASL_SSL" in done.stderr

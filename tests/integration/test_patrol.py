@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from minio.notificationconfig import NotificationConfig, QueueConfig, SuffixFilterRule
 
+from tests.harness.command_line import twinlens
 from tests.harness.live import QUICK, Live, until
 from tests.harness.pictures import picture
 from tests.harness.reading import read_bucket, read_catalog, read_topic, read_vector_ids
@@ -114,14 +112,7 @@ def test_a_rule_is_put_back_and_a_bucket_made_anew_is_healed(
 def forget(live: Live) -> None:
     """Run `twinlens forget-bucket` on the stopped installation: nothing is left of the bucket but its objects."""
     without = {"TWINLENS_OBJECTS__BUCKETS": '["another"]'}
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("twinlens")), "forget-bucket", live.bucket],
-        env={**os.environ, **live.environment, **without},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = twinlens("forget-bucket", live.bucket, environment={**live.environment, **without})
     assert done.returncode == 0, done.stderr
     assert "1 images, 1 contents" in done.stdout
     rows = asyncio.run(read_catalog(live.place))

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ from typing import Any
 import pytest
 from minio.notificationconfig import NotificationConfig
 
+from tests.harness.command_line import twinlens
 from tests.harness.live import QUICK, Live, until
 from tests.harness.pictures import picture
 from tests.harness.stack.stack import Addresses
@@ -29,14 +27,7 @@ def live(all_servers: Addresses, twinlens_env: dict[str, str], tmp_path: Path) -
 
 def reconcile(live: Live, *arguments: str) -> tuple[int, dict[str, Any]]:
     """Run the command; its exit code and the report of the one bucket."""
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("twinlens")), "reconcile", "--json", *arguments],
-        env={**os.environ, **live.environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = twinlens("reconcile", "--json", *arguments, environment=live.environment)
     assert done.returncode in (0, 3), done.stderr
     [report] = json.loads(done.stdout)
     return done.returncode, report

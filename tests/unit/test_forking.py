@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness.stack.forking import Forked, fork, run
+from tests.harness.command_line import run
+from tests.harness.stack.forking import Forked, fork
 from tests.harness.stack.process import Command, ForkedProcess
 
 PROGRAM = "tests.unit.forked_program"
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.slow
 def begun(log: Path, *arguments: str) -> Forked:
     """The program, forked, once it has said what it found."""
     with log.open("wb") as output:
-        forked = fork(PROGRAM, arguments, {"TOLD": "this"}, output)
+        forked = fork(PROGRAM, arguments, {**os.environ, "TOLD": "this"}, output)
     until(lambda: log.read_bytes().endswith(b"\n") or forked.poll() is not None)
     return forked
 
@@ -75,30 +76,40 @@ def test_two_of_them_have_chances_of_their_own(tmp_path: Path) -> None:
     chances = set()
     for number in range(2):
         with (tmp_path / str(number)).open("wb") as output:
-            assert run(PROGRAM, ["0"], {}, output, 60) == 0
+            assert fork(PROGRAM, ["0"], os.environ, output).wait_or_kill(60) == 0
         chances.add(found(tmp_path / str(number))["chance"])
     assert len(chances) == 2
+
+
+def test_errors_go_to_a_file_of_their_own(tmp_path: Path) -> None:
+    """What a command prints, and what it complains of."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TWINLENS_")}
+    done = run(["search", "nowhere"], environment, folder=tmp_path, seconds=60)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "there is no file or folder nowhere" in done.stderr
+    assert "Usage: " in run(["--help"], environment, folder=None, seconds=60).stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_ends_it_and_is_told(tmp_path: Path, number: signal.Signals) -> None:
     """Its group can be signalled from the moment on that it is returned; the exit code is minus the signal."""
     with (tmp_path / "log").open("wb") as output:
-        forked = fork(PROGRAM, ["stay"], {}, output)
+        forked = fork(PROGRAM, ["stay"], os.environ, output)
     os.killpg(forked.pid, number)
     assert forked.wait(60) == -number
     assert not is_there(forked.pid)
 
 
 def test_waiting_for_one_ends_at_its_time(tmp_path: Path) -> None:
-    """`wait` gives up as that of subprocess does; `run` kills what takes longer."""
+    """`wait` gives up as that of subprocess does; `wait_or_kill` kills what takes longer."""
     forked = begun(tmp_path / "log", "stay")
     with pytest.raises(subprocess.TimeoutExpired):
         forked.wait(0.01)
     assert forked.poll() is None
     os.killpg(forked.pid, signal.SIGKILL)
-    with (tmp_path / "run").open("wb") as output, pytest.raises(subprocess.TimeoutExpired):
-        run(PROGRAM, ["stay"], {}, output, 0.01)
+    with (tmp_path / "killed").open("wb") as output, pytest.raises(subprocess.TimeoutExpired):
+        fork(PROGRAM, ["stay"], os.environ, output).wait_or_kill(0.01)
 
 
 def test_it_is_stopped_and_started_as_a_server_is(tmp_path: Path) -> None:
@@ -123,6 +134,7 @@ def test_nursery_and_forked_end_with_who_started_them(tmp_path: Path) -> None:
     program = f"""
 import os, sys, time
 from pathlib import Path
+from tests.harness.command_line import run
 from tests.harness.stack.forking import _nursery
 from tests.harness.stack.process import Command, ForkedProcess
 process = ForkedProcess("it", Command([sys.executable, "-m", "{PROGRAM}", "stay"]), log=Path(sys.argv[1]),

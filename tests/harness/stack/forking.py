@@ -76,6 +76,14 @@ class Forked:
             raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
         return code
 
+    def wait_or_kill(self, timeout: float) -> int:
+        """The same, and it has ended in any case: after so many seconds its group is killed."""
+        try:
+            return self.wait(timeout)
+        finally:
+            if self.poll() is None:
+                os.killpg(self.pid, signal.SIGKILL)
+
     def _told(self, seconds: float | None) -> int | None:
         if self._code is None and not _readable(self._end, seconds):
             return None
@@ -88,23 +96,22 @@ class Forked:
             return self._code
 
 
-def fork(module: str, arguments: Sequence[str], environment: Mapping[str, str], output: BinaryIO) -> Forked:
-    """Run `python -m MODULE ARGUMENTS` here, with these variables beside our own; all its output goes to the file.
+def fork(
+    module: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    output: BinaryIO,
+    *,
+    errors: BinaryIO | None = None,
+    folder: Path | None = None,
+) -> Forked:
+    """Run `python -m MODULE ARGUMENTS` in this environment (all of it) and this folder or ours; its output goes to the
+    files, all to the first where there is no other for errors.
 
     Returns when it leads a process group of its own. Raises ForkError.
     """
-    start = Start(module, arguments, {**os.environ, **environment}, str(Path.cwd()))
-    return _nursery().fork(start, output.fileno())
-
-
-def run(module: str, arguments: Sequence[str], environment: Mapping[str, str], output: BinaryIO, timeout: float) -> int:
-    """The same until it ends; the exit code. Raises subprocess.TimeoutExpired after so many seconds, and kills it."""
-    forked = fork(module, arguments, environment, output)
-    try:
-        return forked.wait(timeout)
-    finally:
-        if forked.poll() is None:
-            os.killpg(forked.pid, signal.SIGKILL)
+    start = Start(module, arguments, {**environment}, str(folder or Path.cwd()))
+    return _nursery().fork(start, output.fileno(), (errors or output).fileno())
 
 
 class _Nursery:
@@ -126,11 +133,11 @@ class _Nursery:
             )
         atexit.register(self._close)
 
-    def fork(self, start: Start, output: int) -> Forked:
+    def fork(self, start: Start, output: int, errors: int) -> Forked:
         end, theirs = os.pipe()
         try:
             with self._lock:
-                socket.send_fds(self._control, [json.dumps(asdict(start)).encode()], [output, theirs])
+                socket.send_fds(self._control, [json.dumps(asdict(start)).encode()], [output, errors, theirs])
                 pid = self._control.recv(16)
         except OSError as error:
             os.close(end)
@@ -170,15 +177,16 @@ def _serve(control: socket.socket) -> Start | None:
                     os.close(key.fd)
                     _tell_end(*ends.pop(key.fd))
                     continue
-                request, descriptors, _, _ = socket.recv_fds(control, _LONGEST_REQUEST, 2)
+                request, descriptors, _, _ = socket.recv_fds(control, _LONGEST_REQUEST, 3)
                 if not request:
                     return None
-                output, end = descriptors
+                output, errors, end = descriptors
                 pid = os.fork()
                 if pid == 0:
                     selector.close()
-                    return _become(Start(**json.loads(request)), control, output)
+                    return _become(Start(**json.loads(request)), control, output, errors)
                 os.close(output)
+                os.close(errors)
                 watched = os.pidfd_open(pid)
                 ends[watched] = (pid, end)
                 selector.register(watched, selectors.EVENT_READ)
@@ -192,11 +200,11 @@ def _tell_end(pid: int, end: int) -> None:
     os.close(end)
 
 
-def _become(start: Start, control: socket.socket, output: int) -> Start:
+def _become(start: Start, control: socket.socket, output: int, errors: int) -> Start:
     """Make of a process that was just forked one of its own, and say so: from then on signals reach its group."""
     os.setsid()
     os.dup2(output, 1)
-    os.dup2(output, 2)
+    os.dup2(errors, 2)
     os.environ.clear()
     os.environ.update(start.environment)
     os.chdir(start.folder)

@@ -116,7 +116,7 @@ class ForkedProcess(ServerProcess):
 
     def _begin(self, log: BinaryIO) -> Running:
         module, *arguments = self._arguments[2:]
-        return fork(module, arguments, self._environment, log)
+        return fork(module, arguments, {**os.environ, **self._environment}, log)
 
 
 class _Claims:

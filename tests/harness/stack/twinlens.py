@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ops.privileges import Access
-from tests.harness.stack import forking
 from tests.harness.stack.accounts import accounts_of
 from tests.harness.stack.cleanup import in_own_loop
 from tests.harness.stack.containers import wants_containers
+from tests.harness.stack.forking import fork
 from tests.harness.stack.health import answers_ok
 from tests.harness.stack.process import Command, ForkedProcess, ServerError, ServerProcess, free_port
 
 _SETUP_SECONDS = 180
-_AS_MODULE = (sys.executable, "-m", "ops.cli")
+AS_MODULE = (sys.executable, "-m", "ops.cli")
+"""`twinlens`, as what can be forked is named."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Application:
         self._environment = dict(environment)
         self._more = more or {}
         self._forked = forked
-        self._program = program or (_AS_MODULE if forked else [_program()])
+        self._program = program or (AS_MODULE if forked else [_program()])
         self._logs = logs
         self._accounts = accounts_of(environment) if wants_containers() else {}
         self._ports = {role.name: free_port() for role in roles(index_workers)}
@@ -103,11 +104,12 @@ class Application:
             in_own_loop(account.make(self._environment))
 
     def _run_setup(self, output: BinaryIO) -> int:
+        environment = {**os.environ, **self._environment}
         if self._forked:
-            return forking.run("ops.cli", ["setup"], self._environment, output, _SETUP_SECONDS)
+            return fork("ops.cli", ["setup"], environment, output).wait_or_kill(_SETUP_SECONDS)
         done = subprocess.run(
             [_program(), "setup"],
-            env={**os.environ, **self._environment},
+            env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,
             check=False,
