@@ -10,8 +10,8 @@ CODE := $(wildcard schemas imaging stores streams query_api ops tests bench)
 COMPILE = $(BIN)/uv pip compile pyproject.toml --extra cpu --extra tracing --generate-hashes --no-header --no-annotate -q
 # How many tests at a time: they use memory, too, so no more than four on larger machines.
 JOBS ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? cores : 4)))
-# Tests on servers wait much, for servers, timeouts and partitions: one more of them goes side by side than there are cores.
-SERVER_JOBS ?= $(shell echo $$(($(JOBS) + 1)))
+# Tests on servers wait much, for servers, timeouts and partitions: two more of them go side by side than there are cores.
+SERVER_JOBS ?= $(shell echo $$(($(JOBS) + 2)))
 TESTS ?=
 WITHOUT_SERVERS := tests/unit tests/simulation
 
