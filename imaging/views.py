@@ -36,6 +36,8 @@ _SMALLEST_SIDE: Final = 64
 """Pixels of the shorter side from which on a part shows more than the whole does."""
 _LOOKED_AT: Final = 256
 """Pixels of the longer side of what a frame is looked for on."""
+_RINGING: Final = 14
+"""Levels by which JPEG's ringing differs from the ground at most."""
 _CONTENT_GRIDS: Final[Mapping[ViewLayout, tuple[float, int]]] = {"quarters": (0.6, 2), "ninths": (0.5, 3)}
 """Views of a content have so much of each side, in so many places along each."""
 
@@ -54,7 +56,7 @@ def decode_with_views(
 ) -> tuple[DecodedImage, Sequence[View]]:
     """What `imaging.decoding.decode` makes of a file, and the views beside the whole. Raises `UndecodableImage`."""
     raster = read(data, limits, *pixels.reduced_size)
-    return decoded(raster, pixels), views(raster, pixels, parts=parts)[1:]
+    return decoded(raster, pixels), _beside_the_whole(raster, pixels, parts=parts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,9 +72,12 @@ def views(raster: Raster, pixels: PixelSpec, *, parts: bool = False) -> list[Vie
     """The whole picture first, then what a frame surrounds; with `parts`, also parts in sixteen places, or tiles of a
     long picture, unless it is tiny. The raster was read at `pixels.reduced_size`.
     """
-    boxes = [("whole", WHOLE)]
+    return [View("whole", WHOLE, _cut(raster, WHOLE, pixels)), *_beside_the_whole(raster, pixels, parts=parts)]
+
+
+def _beside_the_whole(raster: Raster, pixels: PixelSpec, *, parts: bool) -> list[View]:
     framed = frame(raster.rgb)
-    boxes += [("framed", framed)] if framed is not None else []
+    boxes = [("framed", framed)] if framed is not None else []
     if parts and min(raster.width, raster.height) >= _SMALLEST_SIDE:
         long = max(raster.width, raster.height) >= _TALL * min(raster.width, raster.height)
         boxes += [("tile", box) for box in _tiles(raster)] if long else [("part", box) for box in grid(_SHARE, _PLACES)]
@@ -89,9 +94,9 @@ def frame(picture: Image.Image) -> Box | None:
     """What lies within a border of one colour, or is the one large block on a screenshot; None where there is none."""
     scale = min(1.0, _LOOKED_AT / max(picture.size))
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    pixels = np.asarray(picture.resize(size, Image.Resampling.BOX)).astype(np.int16)
+    pixels = np.asarray(picture.resize(size, Image.Resampling.BOX))
     ground = _ground(pixels)
-    inked = (np.abs(pixels - ground).max(axis=2) > 14).astype(np.uint8)  # noqa: PLR2004 -- above JPEG's ringing
+    inked = (cv2.inRange(pixels, ground - _RINGING, ground + _RINGING) == 0).astype(np.uint8)
     closed = cv2.morphologyEx(inked, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((9, 9), np.uint8))
     count, _, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
@@ -99,12 +104,12 @@ def frame(picture: Image.Image) -> Box | None:
     return max((block for block in blocks if block is not None), key=_area, default=None)
 
 
-def _ground(pixels: NDArray[np.int16]) -> NDArray[np.int16]:
+def _ground(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The colour that most of the picture's flat pixels have."""
     coarse = (pixels >> 3).reshape(-1, 3).astype(np.int32)
     codes = (coarse[:, 0] << 10) | (coarse[:, 1] << 5) | coarse[:, 2]
     most = np.bincount(codes).argmax()
-    return np.asarray(np.median(pixels.reshape(-1, 3)[codes == most], axis=0), np.int16)
+    return np.asarray(np.floor(np.median(pixels.reshape(-1, 3)[codes == most], axis=0)), np.float64)
 
 
 def _block(stat: NDArray[np.int32], inked: NDArray[np.uint8]) -> Box | None:
