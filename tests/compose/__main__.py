@@ -13,7 +13,7 @@ from tests.compose import keeping, running
 from tests.compose.checks import ProofFailed
 from tests.compose.elsewhere import servers_elsewhere
 from tests.compose.images import provide_images
-from tests.compose.stack import Stack
+from tests.compose.stack import Stack, compose_command
 
 CASES: dict[str, Callable[[Stack], str]] = {
     case.__name__: case
@@ -44,6 +44,8 @@ def main() -> int:
     parser.add_argument("--cases", nargs="*", choices=CASES, default=list(CASES))
     parser.add_argument("--keep", action="store_true", help="leave the installation running")
     options = parser.parse_args()
+    # What is missing is told at once, and not after the images were built.
+    compose_command()
     with tempfile.TemporaryDirectory(prefix="twinlens-proof-") as folder:
         stack = Stack(Path(folder), provide_images())
         try:
