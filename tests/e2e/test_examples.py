@@ -46,7 +46,7 @@ def run(
 def command(
     live: Live, *words: str | Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """`twinlens` with these words, likewise."""
+    """`twinlens` with these words, likewise. Forked, it names itself in hints as its module, not as the program."""
     return twinlens(*words, environment={**live.environment, "COLUMNS": "300", **(environment or {})})
 
 
@@ -190,7 +190,7 @@ def test_publish_sends_nothing_if_a_file_is_too_big(live: Live, tmp_path: Path) 
     (tmp_path / "good.png").write_bytes(picture(40_030))
     with (tmp_path / "huge.png").open("wb") as huge:
         huge.truncate(17 * 1024 * 1024)
-    done = command(live, "publish", tmp_path, "--prefix", "toobig/")
+    done = run(live, TWINLENS, "publish", tmp_path, "--prefix", "toobig/")
     assert done.returncode == ERROR
     assert "huge.png has 17,825,792 bytes, and a message holds 16,777,216" in done.stderr
     assert "twinlens add" in done.stderr
@@ -216,7 +216,7 @@ def test_publish_says_when_nobody_answers(live: Live, topic_prefix: str, tmp_pat
     file.write_bytes(picture(40_050))
     kafka = KafkaSettings(bootstrap_servers=live.place.kafka, topic_prefix=topic_prefix, partitions=2)
     environment = {"TWINLENS_KAFKA__TOPIC_PREFIX": topic_prefix}
-    missing = command(live, "publish", file, environment=environment)
+    missing = run(live, TWINLENS, "publish", file, environment=environment)
     assert missing.returncode == ERROR, missing.stderr
     assert "twinlens setup`" in missing.stderr
     in_own_loop(ensure_topics(kafka))
