@@ -137,7 +137,7 @@ def figures(method: Method, outcomes: Sequence[Outcome], *, is_verified: bool, v
     """What these outcomes are worth."""
 
     def is_copy(hit: Candidate) -> bool:
-        return hit.is_copy if is_verified else hit.score >= method.copy_threshold
+        return hit.is_copy if is_verified else hit.score_of_whole >= method.copy_threshold
 
     def confidence(hit: Candidate) -> float:
         return hit.score + (100 if is_verified and hit.is_copy else 0)

@@ -21,12 +21,20 @@ DEPTH = 10
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A hit: its score (0 to 100), and the match that verification found, if it was looked at."""
+    """A hit: its score (0 to 100), that of its whole if there are views of it, and the match that verification found,
+    if it was looked at.
+    """
 
     reference: int
     score: float
+    whole: float | None = None
     match: LocalMatch | None = None
     verified: bool = False
+
+    @property
+    def score_of_whole(self) -> float:
+        """By which a hit that is not verified is a copy or not, whatever is nearest."""
+        return self.score if self.whole is None else self.whole
 
     @property
     def is_copy(self) -> bool:
@@ -75,11 +83,17 @@ def nearest(query: NDArray[np.float32], references: NDArray[np.float32], search:
     """
     count, views, dimension = references.shape
     products = query @ references.reshape(-1, dimension).T
-    scores = products.reshape(-1, count, views).max(axis=(0, 2))
+    of_views = products.reshape(-1, count, views).max(axis=0)
+    scores = of_views.max(axis=1)
     scores[list(search.hidden)] = -1
     best = np.argsort(-scores, kind="stable")[:DEPTH]
-    hits = tuple(Candidate(int(each), 100 * max(0.0, float(scores[each]))) for each in best)
+    of_wholes = of_views[:, 0]
+    hits = tuple(Candidate(int(each), _percent(scores[each]), _percent(of_wholes[each])) for each in best)
     return Outcome(search, hits)
+
+
+def _percent(cosine: float) -> float:
+    return 100 * max(0.0, float(cosine))
 
 
 def verified(outcome: Outcome, quick: Compare, close: Compare, count: int, floor: float) -> Outcome:

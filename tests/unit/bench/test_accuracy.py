@@ -119,6 +119,7 @@ def test_a_reference_s_score_is_that_of_the_nearest_view() -> None:
     with_views = np.concatenate([wholes, wholes[[3, 2, 1, 0]]], axis=1)
     hits = nearest(views, with_views, Search("identity", 0, None, hidden=(2,))).hits
     assert [(hit.reference, round(hit.score)) for hit in hits[:3]] == [(1, 100), (0, 60), (3, 60)]
+    assert [round(hit.score_of_whole) for hit in hits[:3]] == [80, 60, 0]
 
 
 def test_a_crop_is_nearest_to_a_view() -> None:
