@@ -23,12 +23,13 @@ images, and nowhere else.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -82,10 +83,11 @@ def provide_images() -> dict[str, str]:
 _SCRIPTS: Final = ("make-secrets", "healthy", "milvus")
 
 
-def earlier_image(variables: Mapping[str, str]) -> None:
+def earlier_image(variables: Mapping[str, str], compose: Sequence[str]) -> None:
     """Build Twinlens as it was at an earlier revision of the catalog, with the Dockerfile and the scripts of now.
 
-    ``variables``: those that name base images. Its `setup` made no users of MySQL. Needs the repository's history.
+    ``variables``: those that name base images; ``compose``: how Compose is called. Its `setup` made no users of MySQL.
+    Needs the repository's history.
     """
     if _is_there(EARLIER):
         return
@@ -98,16 +100,24 @@ def earlier_image(variables: Mapping[str, str]) -> None:
         start = subprocess.run(shown, cwd=ROOT, capture_output=True, text=True, check=True).stdout
         without = start.replace("in mysql minio milvus", "in minio milvus")
         (Path(name) / "ops" / "compose" / "twinlens.sh").write_text(without, encoding="utf-8")
-        base = [f"--build-arg=PYTHON_IMAGE={variables['PYTHON_IMAGE']}"] if "PYTHON_IMAGE" in variables else []
-        docker("build", "--quiet", "--target", "twinlens", "--tag", EARLIER, *base, name)
+        base = {key: value for key, value in variables.items() if key == "PYTHON_IMAGE"}
+        build = {"context": name, "target": "twinlens", "args": base}
+        project = Path(name) / "earlier.json"
+        project.write_text(json.dumps({"services": {"earlier": {"image": EARLIER, "build": build}}}), encoding="utf-8")
+        # Compose has the builder that the Dockerfile needs within itself; docker's own is another plugin.
+        _told(*compose, "--file", str(project), "build", "--quiet")
 
 
 def docker(*arguments: str, check: bool = True, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
     """Run the docker command; its output, as text."""
-    done = subprocess.run(["docker", *arguments], input=stdin, capture_output=True, check=False)
+    return _told("docker", *arguments, check=check, stdin=stdin)
+
+
+def _told(*command: str, check: bool = True, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command, input=stdin, capture_output=True, check=False)
     result = subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
     if check and done.returncode != 0:
-        raise RuntimeError(f"docker {' '.join(arguments)}:\n{result.stdout[-2000:]}{result.stderr[-2000:]}")
+        raise RuntimeError(f"{' '.join(command)}:\n{result.stdout[-2000:]}{result.stderr[-2000:]}")
     return result
 
 

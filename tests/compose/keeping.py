@@ -18,7 +18,7 @@ from tests.compose.checks import expect
 from tests.compose.client import Client
 from tests.compose.images import EARLIER, EARLIER_REVISION, docker, earlier_image
 from tests.compose.running import FIRST
-from tests.compose.stack import RUNNING, Stack
+from tests.compose.stack import RUNNING, Stack, compose_command
 from tests.harness.documented import documented
 
 KILLED: Final = 128 + signal.SIGKILL
@@ -129,7 +129,7 @@ def upgraded(stack: Stack) -> str:
     The earlier version's code is in this one's image and compose file, since its own could not start on an engine.
     """
     stack.remove()
-    earlier_image(stack.variables)
+    earlier_image(stack.variables, compose_command())
     docker("tag", EARLIER, "twinlens")
     stack.run("up", "--detach", "--no-build", "--wait", "kafka", "minio", "mysql", "milvus")
     _make_earlier_users(stack)
