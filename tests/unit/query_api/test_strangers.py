@@ -256,14 +256,15 @@ async def test_key_holders_do_not_wait_for_all_strangers_who_came_before(library
     answered: list[str] = []
 
     async def ask(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
-        answered.append(str((await client.get("/v1/no", headers=headers)).status_code))
+        # A route that hands nothing to a thread: what comes back from one comes when the machine has time.
+        answered.append(str((await client.get("/v1/images/no", headers=headers)).status_code))
 
     async with _clients(library, key_hashes=KEYS) as [client], asyncio.TaskGroup() as group:
         for _ in range(100):
             group.create_task(ask(client, {}))
         group.create_task(ask(client, SHOP))
     assert answered.count("401") == 100
-    assert answered.index("404") < 50
+    assert answered.index("404") < 10
 
 
 async def test_turns_are_taken_in_order_one_a_round() -> None:
