@@ -274,6 +274,7 @@ async def test_a_slow_body_ends_at_the_time_limit() -> None:
         running.endless = False
 
 
+@pytest.mark.slow
 async def test_too_many_bytes_are_refused_as_they_come() -> None:
     """The bytes that arrive count, not the length that was promised; the limit itself is allowed."""
     async with site() as running:

@@ -39,6 +39,7 @@ def stats(*, indexed: int = 0, pending: int = 0) -> dict[str, Any]:
     return {**counts, "rejected": 0, "vectors": None}
 
 
+@pytest.mark.slow
 async def test_it_waits_until_the_catalog_agrees_and_nothing_is_pending() -> None:
     """Everything known being searchable is not enough while the bucket holds more."""
     steps = [None, stats(indexed=1), stats(indexed=1), stats(indexed=1, pending=1)]
@@ -56,6 +57,7 @@ async def test_it_waits_until_the_catalog_agrees_and_nothing_is_pending() -> Non
     assert set(shown[3:]) == {(2, 2)}
 
 
+@pytest.mark.slow
 async def test_figures_that_were_read_before_the_catalog_agreed_do_not_count() -> None:
     """The query service tells all who ask within a second the same: of a moment when nothing was known yet."""
     first = time.monotonic()

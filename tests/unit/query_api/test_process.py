@@ -16,6 +16,8 @@ from query_api.http.protocol import HEAD_TIMEOUT_S, UNREAD_PAUSE_S
 from tests.harness.fuzzing import fuzz, fuzz_settings
 from tests.harness.query_service import Service, service
 
+pytestmark = pytest.mark.slow
+
 KEY_HASH = "0" * 64
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

@@ -194,6 +194,7 @@ def _count(port: Any, name: str, asked: Counter[str], as_name: str | None = None
     setattr(port, name, counted)
 
 
+@pytest.mark.slow
 async def test_bytes_for_thumbnails_count_before_they_are_read(library: Library) -> None:
     """A picture that there is no room for is not read; nor is one on for nobody, and then there is room again."""
     image_id = await library.add("a.png", picture(1))

@@ -59,6 +59,7 @@ async def test_a_put_that_is_denied_is_refused() -> None:
     assert "denied" in (outcome.reason or "")
 
 
+@pytest.mark.slow
 async def test_an_object_that_gives_no_answer_is_asked_for_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then its request is refused."""
     producers, heads = Producers(), 0
@@ -74,6 +75,7 @@ async def test_an_object_that_gives_no_answer_is_asked_for_a_few_times(monkeypat
     assert by_id(producers)["r-1"].outcome is RequestResult.REFUSED
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the check of the bucket meets is not about the object, though it is the same kind of failure."""
     producers = Producers()

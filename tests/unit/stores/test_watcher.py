@@ -18,6 +18,8 @@ from schemas.records import ObjectRef
 from stores.objects.folder import FolderObjects
 from stores.objects.watcher import FolderWatcher
 
+pytestmark = pytest.mark.slow
+
 DEADLINE_S = 10
 
 
