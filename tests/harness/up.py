@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import Any
 import httpx
 
 from tests.harness.command_line import run
+from tests.harness.stack.twinlens import AS_MODULE
 
-TWINLENS = [sys.executable, "-m", "ops.cli"]
 REPOSITORY = Path(__file__).parents[2]
 START_S = 300
 
@@ -34,7 +33,7 @@ class Up:
         self.environment = environment
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*TWINLENS, "up", "--data", data, "--port", "0", *options],
+                [*AS_MODULE, "up", "--data", data, "--port", "0", *options],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
